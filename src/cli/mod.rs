@@ -1,0 +1,95 @@
+//! The command line: one file per subcommand, each with its arguments and its
+//! work.
+
+mod check;
+mod completions;
+mod demo;
+mod denials;
+mod down;
+mod explain;
+mod leases;
+mod man;
+mod output;
+mod ruleset;
+mod run;
+mod serve;
+mod status;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thiserror::Error;
+
+/// Exit status: the policy denies (`explain`, a denied `check`).
+pub const DENIED: u8 = 3;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "cedarwall", version, about, long_about = None, max_term_width = 80, arg_required_else_help = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Run(run::Arguments),
+    Demo(demo::Arguments),
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Status(status::Arguments),
+    Leases(leases::Arguments),
+    Denials(denials::Arguments),
+    Ruleset(ruleset::Arguments),
+    Down(down::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+impl CommandLine {
+    /// Does what the command line says; results go to `out`.
+    ///
+    /// # Errors
+    /// Whatever kept it from being done, in words for the user.
+    pub fn execute(self, out: &mut dyn Write) -> Result<ExitCode, Error> {
+        match self.command {
+            Command::Serve(arguments) => serve::execute(&arguments),
+            Command::Run(arguments) => run::execute(&arguments),
+            Command::Demo(arguments) => demo::execute(&arguments, out),
+            Command::Check(arguments) => check::execute(&arguments, out),
+            Command::Explain(arguments) => explain::execute(&arguments, out),
+            Command::Status(arguments) => status::execute(&arguments, out),
+            Command::Leases(arguments) => leases::execute(&arguments, out),
+            Command::Denials(arguments) => denials::execute(&arguments, out),
+            Command::Ruleset(arguments) => ruleset::execute(&arguments, out),
+            Command::Down(arguments) => down::execute(&arguments, out),
+            Command::Completions(arguments) => completions::execute(&arguments, out),
+            Command::Man(arguments) => man::execute(&arguments, out),
+        }
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// What happened, where, and what to do, in words for the user.
+    #[error("{0}")]
+    Said(String),
+}
+
+impl Error {
+    /// An error in words for the user.
+    pub fn said(message: impl Into<String>) -> Self {
+        Self::Said(message.into())
+    }
+
+    /// Whether the reader of our output has gone, which is no error.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,1 @@
+//! Tables, JSON and colour: how results look.

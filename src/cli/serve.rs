@@ -1,0 +1,13 @@
+//! `cedarwall serve`.
+
+use std::process::ExitCode;
+
+use super::Error;
+
+/// Arguments of `cedarwall serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn execute(_arguments: &Arguments) -> Result<ExitCode, Error> {
+    Err(Error::said("not built yet"))
+}

@@ -1,0 +1,238 @@
+//! The daemon's configuration: types that cannot hold a bad value, and the
+//! reading of TOML into them.
+
+mod parse;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::query::{Agent, Client};
+
+/// Everything `cedarwall serve` can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[dns]`
+    pub dns: Dns,
+    /// `[policy]`
+    pub policy: PolicySettings,
+    /// `[wall]`
+    pub wall: Wall,
+    /// `[lease]`
+    pub lease: LeaseSettings,
+    /// `[[client]]`
+    pub clients: Vec<ClientEntry>,
+    /// `[control]`
+    pub control: Control,
+    /// `[journal]`
+    pub journal: Journal,
+}
+
+/// `[dns]`: where questions come in, and where they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Addresses to listen on, UDP and TCP each; never a wildcard.
+    pub listen: Vec<SocketAddr>,
+    /// Upstream servers in order of preference; at least one.
+    pub upstream: Vec<Upstream>,
+    /// What a denied name gets.
+    pub deny: DenyAnswer,
+    /// How long a client may remember a denial.
+    pub deny_ttl: Duration,
+    /// How many answers the cache holds at most.
+    pub cache_entries: u64,
+    /// Queries in flight at once, over all clients.
+    pub max_in_flight: usize,
+    /// TCP connections open at once, over all clients.
+    pub max_connections: usize,
+    /// How long an idle TCP connection stays open (RFC 7766 section 6.2.3).
+    pub idle_timeout: Duration,
+    /// How long all upstream servers together may take.
+    pub upstream_timeout: Duration,
+}
+
+/// An upstream server: `udp://192.0.2.53:53` or `tcp://192.0.2.53:53`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Upstream {
+    /// How to speak to it first; UDP goes to TCP when truncated.
+    pub transport: Transport,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        write!(formatter, "{scheme}://{}", self.address)
+    }
+}
+
+/// What carries DNS messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream with two-octet lengths (RFC 7766).
+    Tcp,
+}
+
+/// `deny`: what a denied name gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DenyAnswer {
+    /// NXDOMAIN with a synthesised SOA: every program gives up at once.
+    #[default]
+    Nxdomain,
+    /// REFUSED: honest, but many stub resolvers then try the next server.
+    Refused,
+}
+
+/// `[policy]`: the Cedar policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// A `.cedar` file, or a folder of them with an optional `entities.json`.
+    pub path: PathBuf,
+    /// How an unconditional forbid over everything is read.
+    pub catch_all_forbid: CatchAllForbid,
+}
+
+/// How `forbid(principal, action == Action::"net.connect", resource);` is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CatchAllForbid {
+    /// As Cedar reads it: everything is denied, whatever is permitted.
+    #[default]
+    Strict,
+    /// As people mean it: "and nothing else", which is the default anyway.
+    DefaultDeny,
+}
+
+/// `[wall]`: what the kernel does with the clients' packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wall {
+    /// Where the clients are.
+    pub mode: Mode,
+    /// What happens to a packet that no lease admits.
+    pub verdict: PacketVerdict,
+    /// Special-purpose ranges that answers may carry all the same.
+    pub allow_ranges: Vec<IpNet>,
+    /// The name of the nftables table, `cedarwall` unless told otherwise.
+    pub table: TableName,
+}
+
+/// Where the clients are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In other network namespaces, behind these interfaces of ours (at least
+    /// one).
+    Gateway {
+        /// The walled interfaces.
+        interfaces: Vec<InterfaceName>,
+    },
+    /// In the daemon's own network namespace.
+    Sidecar {
+        /// The interfaces packets leave by, whose egress hook also catches
+        /// what `AF_PACKET` sends.
+        interfaces: Vec<InterfaceName>,
+    },
+}
+
+/// A network interface's name (`IFNAMSIZ`: 1 to 15 octets, no `/`, no white
+/// space).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct InterfaceName(Arc<str>);
+
+impl InterfaceName {
+    /// Parses a name that may stand between quotes in nftables text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.@:".contains(&octet);
+        let valid = (1..=15).contains(&text.len()) && text.bytes().all(plain) && text != "." && text != "..";
+        valid.then(|| Self(text.into()))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An nftables table's name: a letter, then up to 30 letters, digits and `_`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TableName(Arc<str>);
+
+impl TableName {
+    /// Parses a name that needs no quotes in nftables text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let starts_well = text.bytes().next().is_some_and(|octet| octet.is_ascii_lowercase());
+        let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_';
+        (starts_well && text.len() <= 31 && text.bytes().all(plain)).then(|| Self(text.into()))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for TableName {
+    fn default() -> Self {
+        Self("cedarwall".into())
+    }
+}
+
+/// What happens to a packet that no lease admits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PacketVerdict {
+    /// Silence: the SYN is never answered.
+    #[default]
+    Drop,
+    /// A TCP reset or an ICMP error at once.
+    Reject,
+}
+
+/// `[lease]`: how long addresses stay open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseSettings {
+    /// A lease lives at least this long, however short the answer's TTL.
+    pub min: Duration,
+    /// A lease, and so an answer, lives at most this long.
+    pub max: Duration,
+    /// How much longer than its answer a lease lives.
+    pub grace: Duration,
+    /// Leases one client may hold.
+    pub per_client: u32,
+    /// Elements each kernel set may hold.
+    pub set_size: u32,
+}
+
+/// `[[client]]`: which principal an address acts as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientEntry {
+    /// The address.
+    pub client: Client,
+    /// The principal.
+    pub agent: Agent,
+}
+
+/// `[control]`: how an operator reaches the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The Unix socket, mode 0660.
+    pub socket: PathBuf,
+}
+
+/// `[journal]`: where events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// The file of JSON lines; `None`: standard error only.
+    pub path: Option<PathBuf>,
+}

@@ -1,0 +1,19 @@
+//! The pure heart of the house: what a name, a query, a policy, a decision and
+//! a lease are, and every rule about them.
+//!
+//! Nothing in here performs I/O, reads a clock, logs, or awaits. Time is an
+//! argument ([`time::Moment`]), files are text that somebody else read, and
+//! packets are values that somebody else parsed. A test keeps it that way.
+
+pub mod config;
+pub mod decision;
+pub mod event;
+pub mod lease;
+pub mod name;
+pub mod policy;
+pub mod problem;
+pub mod query;
+pub mod ranges;
+pub mod record;
+pub mod screen;
+pub mod time;

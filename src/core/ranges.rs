@@ -1,0 +1,1 @@
+//! IANA's special-purpose address registries.

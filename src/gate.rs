@@ -1,0 +1,167 @@
+//! The gate: the journey of one query, from what was asked to what may leave
+//! the house. What it needs from the outside it names as two traits; the
+//! edges implement them.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
+use crate::core::lease::{Grant, Opened, Refusal, Wanted};
+use crate::core::name::Name;
+use crate::core::policy::Policy;
+use crate::core::query::{Query, RecordKind};
+use crate::core::screen::Screened;
+use crate::core::time::{Ttl, WallTime};
+
+/// What the gate asks upstream: the part of a query that is the same for
+/// every client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The name.
+    pub name: Name,
+    /// The type.
+    pub kind: RecordKind,
+    /// DNSSEC OK.
+    pub dnssec_ok: bool,
+    /// Checking Disabled.
+    pub checking_disabled: bool,
+}
+
+/// What came back: screened, and perhaps from the cache.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The screened records.
+    pub screened: Arc<Screened>,
+    /// What is left of their shortest TTL.
+    pub ttl: Ttl,
+}
+
+/// The way to the upstream servers.
+pub trait Resolve: Send + Sync {
+    /// Answers `question` from the cache or the network, screened by
+    /// [`crate::core::screen`].
+    ///
+    /// # Errors
+    /// When no upstream server gave a usable answer in time.
+    fn resolve(&self, question: &Question) -> impl Future<Output = Result<Resolved, Failure>> + Send;
+}
+
+/// The way to the kernel.
+pub trait Open: Send + Sync {
+    /// Opens what is `wanted` and comes back once the kernel has acknowledged
+    /// all of it.
+    ///
+    /// # Errors
+    /// When a cap denies it, or the kernel refuses or is silent; then nothing
+    /// of it may be told to the client.
+    fn open(&self, wanted: Wanted) -> impl Future<Output = Result<Opened, Refusal>> + Send;
+}
+
+/// Policy, upstream and kernel, in the order in which a query meets them.
+pub struct Gate<U, F> {
+    policy: Arc<ArcSwap<Policy>>,
+    upstream: U,
+    firewall: F,
+}
+
+impl<U: Resolve, F: Open> Gate<U, F> {
+    /// A gate in front of `upstream` and `firewall`.
+    pub const fn new(policy: Arc<ArcSwap<Policy>>, upstream: U, firewall: F) -> Self {
+        Self { policy, upstream, firewall }
+    }
+
+    /// Takes `query` all the way.
+    pub async fn pass(&self, query: &Query, now: WallTime) -> Outcome {
+        let policy = self.policy.load_full();
+
+        let permit = match policy.decide(query, now) {
+            Decision::Permit(permit) => permit,
+            Decision::Deny(denial) => return Outcome::Denied(denial),
+        };
+
+        let resolved = match self.upstream.resolve(&Question::of(query)).await {
+            Ok(resolved) => resolved,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+
+        for alias in &resolved.screened.chain {
+            if let Some(denial) = policy.forbids_alias(query, alias, now) {
+                return Outcome::Denied(denial);
+            }
+        }
+
+        if resolved.screened.negative.is_some() {
+            return Outcome::Empty(Empty { policies: permit.policies, screened: resolved.screened, ttl: resolved.ttl });
+        }
+
+        let (screened, grants) = grants(&policy, query, now, &permit, resolved.screened);
+        if grants.is_empty() && leads_nowhere(query, &screened) {
+            return Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
+        }
+
+        let opened: Vec<_> = grants.iter().map(|grant| grant.address).collect();
+        let wanted = Wanted {
+            client: query.client,
+            name: query.name.clone(),
+            grants,
+            ttl: resolved.ttl,
+            at_most: permit.valid_for,
+        };
+        match self.firewall.open(wanted).await {
+            Ok(lease) => Outcome::Answered(Answered {
+                policies: permit.policies,
+                screened,
+                ttl: lease.ttl(),
+                opened,
+                openings: permit.openings,
+            }),
+            Err(Refusal::Denied(reason)) => Outcome::Denied(Denial::by_default(reason)),
+            Err(Refusal::Failed(failure)) => Outcome::Failed(failure),
+        }
+    }
+}
+
+impl Question {
+    fn of(query: &Query) -> Self {
+        Self {
+            name: query.name.clone(),
+            kind: query.kind,
+            dnssec_ok: query.dnssec_ok,
+            checking_disabled: query.checking_disabled,
+        }
+    }
+}
+
+/// Which address opens on which ports, and the answer without the addresses
+/// that open on none.
+fn grants(
+    policy: &Policy,
+    query: &Query,
+    now: WallTime,
+    permit: &Permit,
+    screened: Arc<Screened>,
+) -> (Arc<Screened>, Vec<Grant>) {
+    if !permit.judges_addresses {
+        let openings = || Arc::clone(&permit.openings);
+        let grants = screened.addresses.iter().map(|&address| Grant { address, openings: openings() }).collect();
+        return (screened, grants);
+    }
+    let mut grants = Vec::new();
+    for &address in &screened.addresses {
+        let openings = policy.openings_of(query, address, now);
+        if !openings.is_empty() {
+            grants.push(Grant { address, openings });
+        }
+    }
+    if grants.len() == screened.addresses.len() {
+        return (screened, grants);
+    }
+    let kept = screened.keeping(|address| grants.iter().any(|grant| grant.address == address));
+    (Arc::new(kept), grants)
+}
+
+/// An address question whose every address was taken out.
+fn leads_nowhere(query: &Query, screened: &Screened) -> bool {
+    matches!(query.kind, RecordKind::A | RecordKind::Aaaa) && screened.addresses.is_empty()
+}
