@@ -225,3 +225,10 @@ impl<'a> From<&'a Event> for Fields<'a> {
         }
     }
 }
+
+/// Where events go: the journal, or a test that listens.
+pub trait Report: Send + Sync {
+    /// Takes note of `event`. Never blocks and never fails: evidence must not
+    /// hold up an answer.
+    fn report(&self, event: Event);
+}

@@ -214,11 +214,12 @@ pub struct LeaseSettings {
     pub set_size: u32,
 }
 
-/// `[[client]]`: which principal an address acts as.
+/// `[[client]]`: which principal a client acts as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientEntry {
-    /// The address.
-    pub client: Client,
+    /// Its addresses, at least one: `address = "10.77.0.2"`, or a list with
+    /// one of each family.
+    pub addresses: Arc<[Client]>,
     /// The principal.
     pub agent: Agent,
 }
