@@ -91,13 +91,21 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             }
         }
 
-        if resolved.screened.negative.is_some() {
-            return Outcome::Empty(Empty { policies: permit.policies, screened: resolved.screened, ttl: resolved.ttl });
+        let screened = resolved.screened;
+        if screened.negative.is_some() {
+            return Outcome::Empty(Empty { policies: permit.policies, screened, ttl: resolved.ttl });
+        }
+        if screened.addresses.is_empty() && asks_for_addresses(query) {
+            return Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
         }
 
-        let screened = reachable(query, resolved.screened);
+        let screened = reachable(query, screened);
+        if screened.addresses.is_empty() && asks_for_addresses(query) {
+            return Outcome::Empty(Empty { policies: permit.policies, screened, ttl: resolved.ttl });
+        }
+
         let (screened, grants) = grants(&policy, query, now, &permit, screened);
-        if grants.is_empty() && leads_nowhere(query, &screened) {
+        if grants.is_empty() && asks_for_addresses(query) {
             return Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
         }
 
@@ -173,7 +181,7 @@ fn grants(
     (Arc::new(kept), grants)
 }
 
-/// An address question whose every address was taken out.
-fn leads_nowhere(query: &Query, screened: &Screened) -> bool {
-    matches!(query.kind, RecordKind::A | RecordKind::Aaaa) && screened.addresses.is_empty()
+/// HTTPS and SVCB answers carry no address once their hints are taken out.
+const fn asks_for_addresses(query: &Query) -> bool {
+    matches!(query.kind, RecordKind::A | RecordKind::Aaaa)
 }

@@ -15,9 +15,10 @@ use super::name::Name;
 use super::query::{Client, Port, PortRange};
 use super::time::{Moment, Ttl};
 
-/// The longest comment an element carries: what fits into the kernel's 256
-/// octets of user data behind the attribute's type, length and final NUL.
-const COMMENT_LENGTH: usize = 253;
+/// The longest comment an element carries. With the attribute's type, length
+/// and final NUL it makes 254 octets of user data; Linux 6.18 refuses 255, and
+/// what is 256 long nft does not show.
+const COMMENT_LENGTH: usize = 251;
 
 /// The table of leases.
 #[derive(Debug)]
@@ -51,17 +52,16 @@ impl Lease {
         self.holders.iter().map(|(name, _)| name)
     }
 
-    /// The comment its kernel element carries.
+    /// The comment its kernel element carries: as many of its names as fit.
     pub fn comment(&self) -> String {
         let mut comment = String::new();
-        for name in self.names() {
-            if comment.len() + 1 + name.as_str().len() > COMMENT_LENGTH {
-                break;
-            }
-            if !comment.is_empty() {
+        for name in self.names().map(Name::as_str) {
+            if comment.is_empty() {
+                comment.extend(name.chars().take(COMMENT_LENGTH));
+            } else if comment.len() + 1 + name.len() <= COMMENT_LENGTH {
                 comment.push(' ');
+                comment.push_str(name);
             }
-            comment.push_str(name.as_str());
         }
         comment
     }
