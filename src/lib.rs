@@ -4,8 +4,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod cli;
+pub mod config_file;
 pub mod control;
 pub mod core;
 pub mod gate;
+pub mod host;
 pub mod journal;
 pub mod nft;
