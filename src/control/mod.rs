@@ -137,6 +137,8 @@ pub struct KernelCounter {
 pub struct RefusedRow {
     /// Who sent them.
     pub client: IpAddr,
+    /// The principal of that address.
+    pub agent: Option<String>,
     /// Where to.
     pub address: IpAddr,
     /// Over which protocol: `tcp`, `udp`, `icmp` or its number.
