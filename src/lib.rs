@@ -4,5 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod cli;
+pub mod clients;
 pub mod core;
+pub mod dns;
 pub mod gate;

@@ -103,6 +103,12 @@ pub struct Subject {
     pub kind: RecordKind,
 }
 
+/// Where events go: the journal, or a test.
+pub trait Report: Send + Sync {
+    /// Takes one event. It must not block: the caller is about to answer.
+    fn report(&self, event: Event);
+}
+
 impl Event {
     /// A stable word for each kind of event.
     pub const fn code(&self) -> &'static str {
