@@ -153,7 +153,10 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
         Verdict::NoSuchName => Negative::NoSuchName,
         Verdict::Exists => Negative::NoData,
     });
-    let ttl = shortest_ttl(&records, negative.and_then(|_| response.negative_ttl), negative.is_some(), rules.max_ttl);
+    let mut ttl = records.iter().map(|record| record.ttl).fold(rules.max_ttl, Ttl::min);
+    if negative.is_some() {
+        ttl = ttl.min(negative_ttl(response));
+    }
     Ok(Screened { chain, records, addresses, removed, negative, ttl, encoded: OnceLock::new() })
 }
 
@@ -227,11 +230,6 @@ fn signatures<'a>(
     records.iter().filter(wanted).take(MAX_RECORDS).cloned()
 }
 
-fn shortest_ttl(records: &[Record], soa: Option<Ttl>, is_negative: bool, longest: Ttl) -> Ttl {
-    let shortest = records.iter().map(|record| record.ttl).fold(longest, Ttl::min);
-    if !is_negative {
-        return shortest;
-    }
-    let negative = soa.unwrap_or(Ttl::within(BARE_NEGATIVE_TTL)).min(Ttl::within(MAX_NEGATIVE_TTL));
-    shortest.min(negative)
+fn negative_ttl(response: &Response) -> Ttl {
+    response.negative_ttl.unwrap_or(Ttl::within(BARE_NEGATIVE_TTL)).min(Ttl::within(MAX_NEGATIVE_TTL))
 }

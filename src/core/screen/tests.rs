@@ -54,10 +54,7 @@ fn only_records_on_the_chain_of_the_question_count() {
     .unwrap();
     assert_eq!(screened.chain, [name("web.example.net")]);
     assert_eq!(screened.addresses, ["1.1.1.1".parse::<IpAddr>().unwrap()]);
-    assert_eq!(
-        screened.records,
-        [alias("www.example.org", "web.example.net"), address("web.example.net", "1.1.1.1")]
-    );
+    assert_eq!(screened.records, [alias("www.example.org", "web.example.net"), address("web.example.net", "1.1.1.1")]);
     assert_eq!(screened.ttl, ttl(200));
     assert_eq!(screened.negative, None);
 }
