@@ -73,7 +73,9 @@ impl House for DaemonHouse {
 
     async fn leases(&self) -> Vec<LeaseRow> {
         let mut rows: Vec<_> = self.firewall.leases().await.iter().map(|lease| self.lease_row(lease)).collect();
-        rows.sort_by(|left, right| (&left.names, left.client, left.address).cmp(&(&right.names, right.client, right.address)));
+        rows.sort_by(|left, right| {
+            (&left.names, left.client, left.address).cmp(&(&right.names, right.client, right.address))
+        });
         rows
     }
 
@@ -81,10 +83,8 @@ impl House for DaemonHouse {
         let table = self.config.wall.table.clone();
         // `nft` takes its time with large sets; answers must not wait for it.
         let read = tokio::task::spawn_blocking(move || Ok((inspect::counters(&table)?, inspect::refused(&table)?)));
-        let (counters, refused) = read
-            .await
-            .map_err(|error| error.to_string())?
-            .map_err(|error: crate::nft::Error| error.to_string())?;
+        let (counters, refused) =
+            read.await.map_err(|error| error.to_string())?.map_err(|error: crate::nft::Error| error.to_string())?;
         Ok(KernelCounts {
             counters: counters
                 .into_iter()

@@ -89,7 +89,7 @@ pub fn serve(config: Config) -> Result<(), Error> {
 /// Puts the wall up, answers until a signal comes, and lets go.
 async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Result<(), Error> {
     // Two daemons would undo each other's work: the socket is taken first.
-    let control = ControlSocket::bind(&config.control.socket).await?;
+    let control = ControlSocket::bind(&config.control.socket)?;
     let policies = loaded.policy.len();
     journal.report(policy_event(config, &loaded));
 
