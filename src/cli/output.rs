@@ -38,9 +38,8 @@ pub(super) fn table<const N: usize>(
     columns: [(&str, Column); N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS);
-    table.force_no_tty().set_header(columns.map(|(title, _)| Cell::new(title)));
+    let mut table = borderless();
+    table.set_header(columns.map(|(title, _)| Cell::new(title)));
     table.add_rows(rows);
     for (index, (title, kind)) in columns.into_iter().enumerate() {
         let Some(column) = table.column_mut(index) else { continue };
@@ -62,16 +61,28 @@ pub(super) fn table<const N: usize>(
     writeln!(out, "{}", table.trim_fmt())
 }
 
-/// Writes names and values, one pair a line.
+/// Writes names and their values, a pair a line, long values wrapped at 80
+/// columns.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub(super) fn pairs(out: &mut dyn Write, pairs: &[(&str, String)]) -> io::Result<()> {
-    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    for (name, value) in pairs {
-        writeln!(out, "{name:width$}  {value}")?;
+    let mut table = borderless();
+    table.add_rows(pairs.iter().map(|(name, value)| [*name, value.as_str()]));
+    if let Some(names) = table.column_mut(0) {
+        names.set_padding((0, 2)).set_constraint(ColumnConstraint::ContentWidth);
     }
-    Ok(())
+    if let Some(values) = table.column_mut(1) {
+        values.set_padding((0, 0));
+    }
+    writeln!(out, "{}", table.trim_fmt())
+}
+
+fn borderless() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS);
+    table.force_no_tty();
+    table
 }
 
 /// A length of time in two units at most: `42s`, `3m 10s`, `2h 5m`, `4d 1h`.

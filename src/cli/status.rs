@@ -62,3 +62,38 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
     }
     Ok(pairs(out, &lines)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::HouseStatus;
+    use crate::journal::QueryTotals;
+
+    #[test]
+    fn a_status_fits_eighty_columns_and_tells_of_lost_lines() {
+        let listen = |number| format!("[2001:db8:ffff:ffff:ffff:ffff:ffff:{number}]:53");
+        let status = Status {
+            version: "0.1.0".into(),
+            ready: true,
+            house: HouseStatus {
+                uptime_seconds: 7500,
+                mode: "gateway".into(),
+                table: "inet cedarwall".into(),
+                verdict: "drop".into(),
+                interfaces: vec!["veth-agent".into()],
+                listen: (0..5).map(listen).collect(),
+                policies: 3,
+                ..HouseStatus::default()
+            },
+            queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0 },
+            journal_lost: 4,
+        };
+        let mut out = Vec::new();
+        show(&mut out, &status).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for shown in ["the wall stands; up for 2h 5m", "gateway on veth-agent", "7 denied", "4 lines were lost"] {
+            assert!(text.contains(shown), "{shown}: {text}");
+        }
+    }
+}
