@@ -1,9 +1,13 @@
 //! Putting the ruleset into the kernel, reading it back, and taking it away.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 
 use nftables::helper;
 use nftables::schema::{NfListObject, NfObject};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::Error;
 use crate::core::config::TableName;
@@ -21,10 +25,18 @@ pub fn install(table: &TableName, text: &str) -> Result<(), Error> {
 
 /// Runs `text` through `nft`, as one transaction.
 ///
+/// It goes through an anonymous file rather than a pipe: `nft -j`, as the
+/// nftables crate calls it, first tries to read JSON, and what that attempt
+/// took out of a pipe would be missing from the text.
+///
 /// # Errors
-/// When `nft` is missing or refuses the text; it says why on standard error.
+/// When `nft` is missing or refuses the text, with its own words.
 pub fn apply(text: &str) -> Result<(), Error> {
-    helper::apply_ruleset_raw(text, helper::DEFAULT_NFT, helper::DEFAULT_ARGS)?;
+    // Inherited by `nft`, so without CLOEXEC.
+    let mut file = File::from(memfd_create(c"ruleset", MFdFlags::empty()).map_err(io::Error::from)?);
+    file.write_all(text.as_bytes())?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    helper::get_current_ruleset_raw(helper::DEFAULT_NFT, ["-f", &path])?;
     Ok(())
 }
 
