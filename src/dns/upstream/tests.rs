@@ -27,9 +27,8 @@ struct FakeServer {
 
 impl FakeServer {
     async fn start(script: Script) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (socket, listener) = one_port().await;
         let address = socket.local_addr().unwrap();
-        let listener = TcpListener::bind(address).await.unwrap();
         let (datagrams, streams) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (datagrams_seen, streams_seen) = (Arc::clone(&datagrams), Arc::clone(&streams));
         tokio::spawn(async move {
@@ -60,6 +59,16 @@ impl FakeServer {
 
     fn asked(&self) -> (usize, usize) {
         (self.datagrams.load(Ordering::SeqCst), self.streams.load(Ordering::SeqCst))
+    }
+}
+
+/// A port that is free for both transports.
+async fn one_port() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            return (socket, listener);
+        }
     }
 }
 
