@@ -80,7 +80,8 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
         dnssec_ok: false,
         checking_disabled: false,
     };
-    let verdict = verdict(&loaded.policy, &query, &arguments.target, arguments.ip, now());
+    let now = now();
+    let verdict = verdict(&loaded.policy, &query, &arguments.target, arguments.ip, now);
     if arguments.json {
         write_json(&loaded.policy, &verdict, arguments, out)?;
     } else {
@@ -88,6 +89,10 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
             writeln!(out, "{warning}")?;
         }
         write_text(&loaded.policy, &verdict, arguments, out)?;
+        if let (Some(_), Decision::Permit(permit)) = (&verdict.reason, loaded.policy.decide(&query, now)) {
+            let open: Vec<_> = permit.openings.iter().map(ToString::to_string).collect();
+            writeln!(out, "\nThe name itself may be asked for; it opens {}.", open.join(", "))?;
+        }
     }
     Ok(if verdict.openings.is_empty() { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
 }
@@ -284,8 +289,8 @@ mod tests {
         let team = ["--policy", "policies/team", "--agent", "claude"];
         for (target, word) in [
             ("git.example.com:22/tcp", "No policy decided"),
-            ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:47)"),
-            ("registry.example.org:80", "no policy permits this name"),
+            ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:46)"),
+            ("registry.example.org:80", "it opens 443/tcp, 443/udp."),
         ] {
             let (code, out) = explained(&[&team[..], &[target]].concat());
             assert_eq!(code, ExitCode::from(DENIED), "{out}");
