@@ -16,7 +16,7 @@ use crate::policy_files;
 /// What follows the options in the help.
 const EXAMPLES: &str = "\
 Examples:
-  cedarwall check policies/
+  cedarwall check policies/team
   cedarwall check --catch-all-forbid default-deny policies/story
   cedarwall check --config /etc/cedarwall/cedarwall.toml
 

@@ -14,7 +14,7 @@ use super::{DENIED, Error};
 use crate::core::config::CatchAllForbid;
 use crate::core::decision::{Decision, Opening, PolicyId};
 use crate::core::name::Name;
-use crate::core::policy::Policy;
+use crate::core::policy::{Loaded, Policy};
 use crate::core::problem::Problem;
 use crate::core::query::{Agent, Client, Port, Protocol, Query, RecordKind};
 use crate::core::time::WallTime;
@@ -83,7 +83,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
     let now = now();
     let verdict = verdict(&loaded.policy, &query, &arguments.target, arguments.ip, now);
     if arguments.json {
-        write_json(&loaded.policy, &verdict, arguments, out)?;
+        write_json(&loaded, &verdict, arguments, out)?;
     } else {
         for warning in &loaded.warnings {
             writeln!(out, "{warning}")?;
@@ -231,7 +231,7 @@ fn write_text(policy: &Policy, verdict: &Verdict, arguments: &Arguments, out: &m
     Ok(())
 }
 
-fn write_json(policy: &Policy, verdict: &Verdict, arguments: &Arguments, out: &mut dyn Write) -> Result<(), Error> {
+fn write_json(loaded: &Loaded, verdict: &Verdict, arguments: &Arguments, out: &mut dyn Write) -> Result<(), Error> {
     let openings: Vec<_> = verdict
         .openings
         .iter()
@@ -243,7 +243,7 @@ fn write_json(policy: &Policy, verdict: &Verdict, arguments: &Arguments, out: &m
     let policies: Vec<_> = verdict
         .policies
         .iter()
-        .filter_map(|id| policy.statement(id))
+        .filter_map(|id| loaded.policy.statement(id))
         .map(|statement| json!({ "id": statement.id, "place": statement.place, "text": &*statement.text }))
         .collect();
     let json = json!({
@@ -254,6 +254,7 @@ fn write_json(policy: &Policy, verdict: &Verdict, arguments: &Arguments, out: &m
         "openings": openings,
         "depends_on_address": verdict.depends_on_address,
         "policies": policies,
+        "warnings": loaded.warnings,
     });
     Ok(writeln!(out, "{json:#}")?)
 }

@@ -180,7 +180,7 @@ impl<'a> Walk<'a> {
         // a set of another kind than literals is refused at its member.
         let all_literal =
             members.iter().all(|member| matches!(member.expr_kind(), ExprKind::Lit(_)) || integer(member).is_some());
-        all_literal && members.iter().fold(true, |understood, member| self.comparison(subject, member) && understood)
+        all_literal && members.iter().all(|member| self.comparison(subject, member))
     }
 
     fn hierarchy(&mut self, left: &'a Expr, right: &'a Expr) -> bool {
