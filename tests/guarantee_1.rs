@@ -1,6 +1,14 @@
 //! G1: an answer is never released before the kernel has acknowledged every
 //! address in it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by failing"
+)]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,6 +1,14 @@
 //! Leases as the kernel holds them: what goes over netlink is what `nft`
 //! reads back.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by failing"
+)]
+
 mod support;
 
 use std::net::IpAddr;
