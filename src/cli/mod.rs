@@ -46,6 +46,8 @@ enum Command {
     Down(down::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    #[command(flatten)]
+    RunPart(run::Part),
 }
 
 impl CommandLine {
@@ -56,7 +58,7 @@ impl CommandLine {
     pub fn execute(self, out: &mut dyn Write) -> Result<ExitCode, Error> {
         match self.command {
             Command::Serve(arguments) => serve::execute(&arguments),
-            Command::Run(arguments) => run::execute(&arguments),
+            Command::Run(arguments) => run::execute(arguments),
             Command::Demo(arguments) => demo::execute(&arguments, out),
             Command::Check(arguments) => check::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
@@ -67,6 +69,7 @@ impl CommandLine {
             Command::Down(arguments) => down::execute(&arguments, out),
             Command::Completions(arguments) => completions::execute(&arguments, out),
             Command::Man(arguments) => man::execute(&arguments, out),
+            Command::RunPart(part) => run::execute_part(&part),
         }
     }
 }
