@@ -109,17 +109,17 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, Error> {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Part {
     /// Undoes everything at the end.
-    #[command(hide = true)]
-    RunJanitor,
+    #[command(name = "run-janitor", hide = true)]
+    Janitor,
     /// Makes the namespaces.
-    #[command(hide = true)]
-    RunInside {
+    #[command(name = "run-inside", hide = true)]
+    Inside {
         /// Where the run waits for init.
         socket: OsString,
     },
     /// PID 1 in them.
-    #[command(hide = true)]
-    RunInit {
+    #[command(name = "run-init", hide = true)]
+    Init {
         /// Where the run waits for us.
         socket: OsString,
     },
@@ -127,9 +127,9 @@ pub(super) enum Part {
 
 pub(super) fn execute_part(part: &Part) -> Result<ExitCode, Error> {
     match part {
-        Part::RunInside { socket } => run::inside(socket).map_err(said),
-        Part::RunInit { socket } => run::init(socket).map_err(said),
-        Part::RunJanitor => {
+        Part::Inside { socket } => run::inside(socket).map_err(said),
+        Part::Init { socket } => run::init(socket).map_err(said),
+        Part::Janitor => {
             let left = run::janitor().map_err(said)?;
             if left.is_empty() {
                 return Ok(ExitCode::SUCCESS);
