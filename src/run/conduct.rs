@@ -12,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::{Pid, Uid};
 
@@ -42,11 +42,9 @@ pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error
         .map_err(Error::io(format!("cannot read the policy {}", settings.policy.display())))?;
     let settings = Settings { policy, upstream, ..settings.clone() };
 
-    // Before anything is started: what is blocked cannot be missed.
-    let signals = block_signals()?;
     let mut janitor = Janitor::start()?;
     let run = make_folder(&mut janitor).and_then(|id| {
-        let outcome = behind_the_wall(&settings, id, &signals, &mut janitor);
+        let outcome = behind_the_wall(&settings, id, &mut janitor);
         let journal = id.folder().join("events.jsonl");
         let text = fs::read_to_string(&journal).unwrap_or_default();
         if let Some(kept) = &settings.journal {
@@ -97,7 +95,7 @@ fn make_folder(janitor: &mut Janitor) -> Result<Id, Error> {
     }
 }
 
-fn behind_the_wall(settings: &Settings, id: Id, signals: &SigSet, janitor: &mut Janitor) -> Result<ExitCode, Error> {
+fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result<ExitCode, Error> {
     let socket = id.folder().join("inside.sock");
     let door = Door::open(&socket)?;
     janitor.will(&Undo::Kill(socket.to_string_lossy().into_owned()))?;
@@ -128,7 +126,7 @@ fn behind_the_wall(settings: &Settings, id: Id, signals: &SigSet, janitor: &mut 
         return Err(Error::Inside(why));
     }
     drop(init);
-    attend(signals, &mut inside, init_pid, &mut daemon)
+    attend(&mut inside, init_pid, &mut daemon)
 }
 
 /// Starts the daemon and waits until it is ready.
@@ -180,10 +178,11 @@ fn is_ready(socket: &Path) -> bool {
     ask().unwrap_or(false)
 }
 
-/// Passes signals on until the inside has ended.
-fn attend(signals: &SigSet, inside: &mut Child, init: i32, daemon: &mut Child) -> Result<ExitCode, Error> {
+/// Passes signals on until the inside has ended. Until here a signal ends the
+/// run, and the janitor does the rest; and nobody has inherited a blocked one.
+fn attend(inside: &mut Child, init: i32, daemon: &mut Child) -> Result<ExitCode, Error> {
     let failed = || Error::kernel("to read signals", "");
-    let descriptor = SignalFd::new(signals).map_err(failed())?;
+    let descriptor = SignalFd::new(&block_signals()?).map_err(failed())?;
     let mut wall_stands = true;
     loop {
         if let Some(status) = inside.try_wait().map_err(Error::io("cannot wait for the inside"))? {

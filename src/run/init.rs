@@ -23,8 +23,6 @@ use super::{Error, mounts, privileges, process};
 /// # Errors
 /// When it cannot report to the run; all else it reports there.
 pub fn init(socket: &OsStr) -> Result<ExitCode, Error> {
-    let signals = block_signals()?;
-    let signals = SignalFd::new(&signals).map_err(Error::kernel("a file descriptor for signals", ""))?;
     let mut run = Wire::connect(Path::new(socket))?;
     let orders: Orders = run.hear()?;
 
@@ -38,7 +36,7 @@ pub fn init(socket: &OsStr) -> Result<ExitCode, Error> {
     run.say(&Report::Started)?;
     drop(run);
 
-    attend(&signals, command)
+    attend(command)
 }
 
 fn prepare(orders: &Orders) -> Result<(), Error> {
@@ -76,19 +74,21 @@ fn start(orders: &Orders) -> Result<Pid, Error> {
 }
 
 /// Passes signals on and reaps until the command has ended.
-fn attend(signals: &SignalFd, command: Pid) -> Result<ExitCode, Error> {
+fn attend(command: Pid) -> Result<ExitCode, Error> {
+    // Only now, or the command would inherit it; and nothing is missed: the
+    // kernel spares a PID 1 the signals it does not handle.
+    let signals = SignalFd::new(&block_signals()?).map_err(Error::kernel("a file descriptor for signals", ""))?;
     loop {
+        if let Some(code) = reap(command) {
+            return Ok(ExitCode::from(code));
+        }
         let info = match signals.read_signal() {
             Ok(Some(info)) => info,
             Ok(None) | Err(Errno::EINTR) => continue,
             Err(cause) => return Err(Error::Kernel { what: "to read signals", cause, mend: "" }),
         };
         match signal_of(&info) {
-            Some(Signal::SIGCHLD) => {
-                if let Some(code) = reap(command) {
-                    return Ok(ExitCode::from(code));
-                }
-            }
+            Some(Signal::SIGCHLD) => {}
             // It may have ended a moment ago.
             Some(signal) if is_for_us_alone(&info) => {
                 let _ = kill(command, signal);

@@ -35,7 +35,6 @@ pub(super) fn block_signals() -> Result<SigSet, Error> {
 /// # Errors
 /// When the kernel lacks or forbids a namespace.
 pub fn inside(socket: &OsStr) -> Result<ExitCode, Error> {
-    block_signals()?;
     let namespaces =
         CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
     let mend = "in a container, give it --privileged, or run cedarwall on the host; see unshare(2)";
@@ -43,6 +42,8 @@ pub fn inside(socket: &OsStr) -> Result<ExitCode, Error> {
 
     let failed = || Error::io("cannot start init in its PID namespace");
     let mut init = process::ourselves().arg("run-init").arg(socket).spawn().map_err(failed())?;
+    // Not earlier: init, and the command, would inherit it.
+    block_signals()?;
     Ok(as_exit_code(init.wait().map_err(failed())?))
 }
 

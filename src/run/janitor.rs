@@ -7,7 +7,6 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Stdio};
 use std::thread::sleep;
@@ -61,7 +60,6 @@ impl Janitor {
         let failed = || Error::io("cannot start the janitor");
         let mut child = process::ourselves()
             .arg("run-janitor")
-            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
