@@ -91,16 +91,25 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             }
         }
 
-        if resolved.screened.negative.is_some() {
-            return Outcome::Empty(Empty { policies: permit.policies, screened: resolved.screened, ttl: resolved.ttl });
+        let screened = resolved.screened;
+        if screened.negative.is_some() {
+            return Outcome::Empty(Empty { policies: permit.policies, screened, ttl: resolved.ttl });
         }
-
-        let (screened, grants) = grants(&policy, query, now, &permit, resolved.screened);
-        if grants.is_empty() && leads_nowhere(query, &screened) {
+        if screened.addresses.is_empty() && asks_for_addresses(query) {
             return Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
         }
 
-        let opened: Vec<_> = grants.iter().map(|grant| grant.address).collect();
+        let screened = reachable(query, screened);
+        if screened.addresses.is_empty() && asks_for_addresses(query) {
+            return Outcome::Empty(Empty { policies: permit.policies, screened, ttl: resolved.ttl });
+        }
+
+        let (screened, grants) = grants(&policy, query, now, &permit, screened);
+        if grants.is_empty() && asks_for_addresses(query) {
+            return Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
+        }
+
+        let opened = screened.addresses.clone();
         let wanted = Wanted {
             client: query.client,
             name: query.name.clone(),
@@ -133,6 +142,16 @@ impl Question {
     }
 }
 
+/// The answer without the addresses of a family from which the client has no
+/// address of its own: nothing could be opened for it.
+fn reachable(query: &Query, screened: Arc<Screened>) -> Arc<Screened> {
+    let reaches = |address| query.addresses.iter().any(|client| client.reaches(address));
+    if screened.addresses.iter().all(|&address| reaches(address)) {
+        return screened;
+    }
+    Arc::new(screened.keeping(reaches))
+}
+
 /// Which address opens on which ports, and the answer without the addresses
 /// that open on none.
 fn grants(
@@ -142,26 +161,27 @@ fn grants(
     permit: &Permit,
     screened: Arc<Screened>,
 ) -> (Arc<Screened>, Vec<Grant>) {
-    if !permit.judges_addresses {
-        let openings = || Arc::clone(&permit.openings);
-        let grants = screened.addresses.iter().map(|&address| Grant { address, openings: openings() }).collect();
-        return (screened, grants);
-    }
     let mut grants = Vec::new();
     for &address in &screened.addresses {
-        let openings = policy.openings_of(query, address, now);
-        if !openings.is_empty() {
-            grants.push(Grant { address, openings });
+        let openings = match permit.judges_addresses {
+            true => policy.openings_of(query, address, now),
+            false => Arc::clone(&permit.openings),
+        };
+        if openings.is_empty() {
+            continue;
         }
+        let clients = query.addresses.iter().filter(|client| client.reaches(address));
+        grants.extend(clients.map(|&client| Grant { client, address, openings: Arc::clone(&openings) }));
     }
-    if grants.len() == screened.addresses.len() {
+    let is_granted = |address| grants.iter().any(|grant| grant.address == address);
+    if screened.addresses.iter().all(|&address| is_granted(address)) {
         return (screened, grants);
     }
-    let kept = screened.keeping(|address| grants.iter().any(|grant| grant.address == address));
+    let kept = screened.keeping(is_granted);
     (Arc::new(kept), grants)
 }
 
-/// An address question whose every address was taken out.
-fn leads_nowhere(query: &Query, screened: &Screened) -> bool {
-    matches!(query.kind, RecordKind::A | RecordKind::Aaaa) && screened.addresses.is_empty()
+/// HTTPS and SVCB answers carry no address once their hints are taken out.
+const fn asks_for_addresses(query: &Query) -> bool {
+    matches!(query.kind, RecordKind::A | RecordKind::Aaaa)
 }

@@ -82,6 +82,12 @@ pub enum Event {
         /// Leases put back.
         leases: usize,
     },
+    /// The journal could not keep up, or could not write: lines are missing
+    /// here. The counters have counted them.
+    JournalLost {
+        /// How many lines are missing.
+        lines: usize,
+    },
     /// The daemon stopped; the default drop stands.
     Stopped {
         /// The signal or command that ended it.
@@ -103,6 +109,12 @@ pub struct Subject {
     pub kind: RecordKind,
 }
 
+/// Where events go: the journal, or a test.
+pub trait Report: Send + Sync {
+    /// Takes one event. It must not block: the caller is about to answer.
+    fn report(&self, event: Event);
+}
+
 impl Event {
     /// A stable word for each kind of event.
     pub const fn code(&self) -> &'static str {
@@ -114,6 +126,7 @@ impl Event {
             Self::PolicyLoaded { .. } => "policy.loaded",
             Self::WallUp { .. } => "wall.up",
             Self::TableRestored { .. } => "table.restored",
+            Self::JournalLost { .. } => "journal.lost",
             Self::Stopped { .. } => "daemon.stopped",
         }
     }
@@ -221,6 +234,7 @@ impl<'a> From<&'a Event> for Fields<'a> {
             Event::TableRestored { table, leases } => {
                 Self { event: code, table: Some(table), count: Some(*leases), ..Self::default() }
             }
+            Event::JournalLost { lines } => Self { event: code, count: Some(*lines), ..Self::default() },
             Event::Stopped { cause } => Self { event: code, cause: Some(cause), ..Self::default() },
         }
     }

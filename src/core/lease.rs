@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use super::decision::{Failure, Opening, Reason};
 use super::name::Name;
-use super::query::Client;
+use super::query::{Client, Port, PortRange, Protocol};
 use super::time::Ttl;
+
+/// Runs of up to this many ports are listed port by port, in a hash set; a
+/// wider run goes to an interval set, which the kernel copies at each commit.
+const LISTED_PORTS: u16 = 64;
 
 /// One address of an answer, and the ports the policy permits on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
+    /// The source address it opens for.
+    pub client: Client,
     /// The address.
     pub address: IpAddr,
     /// Its ports; not empty.
@@ -21,7 +27,7 @@ pub struct Grant {
 /// What an answer needs open before it may be released.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// For whom.
+    /// On whose account it counts.
     pub client: Client,
     /// Under which name: the question's.
     pub name: Name,
@@ -31,6 +37,68 @@ pub struct Wanted {
     pub ttl: Ttl,
     /// The longest the lease may live, where the policy looks at the time.
     pub at_most: Option<Duration>,
+}
+
+impl Wanted {
+    /// The kernel elements it comes to.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.grants.iter().flat_map(|grant| {
+            grant.openings.iter().flat_map(|opening| {
+                Ports::listing(opening.ports).map(|ports| Key {
+                    client: grant.client,
+                    address: grant.address,
+                    protocol: opening.protocol,
+                    ports,
+                })
+            })
+        })
+    }
+}
+
+/// What one kernel element opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// For whom.
+    pub client: Client,
+    /// To where.
+    pub address: IpAddr,
+    /// By which protocol.
+    pub protocol: Protocol,
+    /// On which ports; this also says in which of the sets it lives.
+    pub ports: Ports,
+}
+
+/// The ports of one kernel element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ports {
+    /// One port: `lease4`, `lease6`.
+    One(Port),
+    /// Every port: `lease4_all_ports`, `lease6_all_ports`.
+    All,
+    /// A wide run: `lease4_port_range`, `lease6_port_range`.
+    Run(PortRange),
+}
+
+impl Ports {
+    /// The cheapest elements for a run of ports.
+    fn listing(range: PortRange) -> Box<dyn Iterator<Item = Self>> {
+        if range == PortRange::ALL {
+            return Box::new(std::iter::once(Self::All));
+        }
+        if range.count() > LISTED_PORTS {
+            return Box::new(std::iter::once(Self::Run(range)));
+        }
+        Box::new(range.ports().map(Self::One))
+    }
+
+    /// The run of ports it stands for.
+    pub fn range(self) -> PortRange {
+        match self {
+            Self::One(port) => port.into(),
+            Self::All => PortRange::ALL,
+            Self::Run(range) => range,
+        }
+    }
 }
 
 /// The proof that everything wanted is open. Only the firewall makes one, and

@@ -9,6 +9,7 @@ pub mod config;
 pub mod decision;
 pub mod event;
 pub mod lease;
+pub mod ledger;
 pub mod name;
 pub mod policy;
 pub mod problem;

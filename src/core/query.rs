@@ -26,6 +26,11 @@ impl Client {
     pub const fn address(self) -> IpAddr {
         self.0
     }
+
+    /// Whether a connection from here to `address` is of one family.
+    pub const fn reaches(self, address: IpAddr) -> bool {
+        self.0.is_ipv4() == address.is_ipv4()
+    }
 }
 
 impl fmt::Display for Client {
@@ -315,6 +320,9 @@ impl fmt::Display for RecordKind {
 pub struct Query {
     /// Where it came from.
     pub client: Client,
+    /// Every address the client may connect from, the asking one among them: a
+    /// container asks over IPv4 for what it then reaches over IPv6.
+    pub addresses: Arc<[Client]>,
     /// On whose behalf.
     pub agent: Agent,
     /// The name asked for.

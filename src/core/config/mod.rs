@@ -5,7 +5,7 @@ mod parse;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::query::{Agent, Client};
+
+/// Where the control socket is unless configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/cedarwall/control.sock";
 
 /// Everything `cedarwall serve` can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,17 @@ pub struct Config {
     pub control: Control,
     /// `[journal]`
     pub journal: Journal,
+}
+
+impl Config {
+    /// The same configuration with every relative path starting at `folder`:
+    /// the folder of the file it was read from.
+    #[must_use]
+    pub fn relative_to(mut self, folder: &Path) -> Self {
+        self.policy.path = folder.join(&self.policy.path);
+        self.journal.path = self.journal.path.map(|path| folder.join(path));
+        self
+    }
 }
 
 /// `[dns]`: where questions come in, and where they go.
@@ -214,11 +228,12 @@ pub struct LeaseSettings {
     pub set_size: u32,
 }
 
-/// `[[client]]`: which principal an address acts as.
+/// `[[client]]`: which principal a client acts as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientEntry {
-    /// The address.
-    pub client: Client,
+    /// Its addresses, at least one: `address = "10.77.0.2"`, or a list with
+    /// one of each family.
+    pub addresses: Arc<[Client]>,
     /// The principal.
     pub agent: Agent,
 }

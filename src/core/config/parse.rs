@@ -1,14 +1,243 @@
-//! TOML text into [`super::Config`].
+//! TOML text into [`super::Config`]: which tables and keys there are, what
+//! they default to, and what must agree with what.
 
-use super::Config;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::table::{Document, Spotted, Table};
+use self::value::{
+    agent, client, duration, file_path, interface, keyword, listener, policy_mode, range, socket_path, table_name,
+    upstream,
+};
+use super::{
+    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,
+    PacketVerdict, PolicySettings, TableName, Upstream, Wall,
+};
 use crate::core::problem::Problem;
+
+/// Every table of the file, and every key of each.
+const TABLES: [(&str, &[&str]); 7] = [
+    (
+        "dns",
+        &[
+            "listen",
+            "upstream",
+            "deny",
+            "deny_ttl",
+            "cache_entries",
+            "max_in_flight",
+            "max_connections",
+            "idle_timeout",
+            "upstream_timeout",
+        ],
+    ),
+    ("policy", &["path", "catch_all_forbid", "mode"]),
+    ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table"]),
+    ("lease", &["min", "max", "grace", "per_client", "set_size"]),
+    ("client", &["address", "agent"]),
+    ("control", &["socket"]),
+    ("journal", &["path"]),
+];
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl Config {
     /// Reads a configuration file's text; `file` is how messages name it.
+    /// Relative paths stay as written: see [`Config::relative_to`].
     ///
     /// # Errors
-    /// Everything that is wrong with it, each with its place.
+    /// Everything that is wrong with it, each with its place. A text that is
+    /// not TOML is judged by its syntax alone.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
-        todo!("{file} {text}")
+        let document = Document::parse(file, text, &TABLES)?;
+        let read = read(&document);
+        document.finish(read)
     }
+}
+
+/// Reads every table, so that every problem is noted, before any missing
+/// value ends the reading.
+fn read(document: &Document<'_>) -> Option<Config> {
+    let wall_table = document.table("wall");
+    let sidecar = wall_table.text("mode", keyword([("gateway", false), ("sidecar", true)])).or(false);
+    let wall = wall(&wall_table, sidecar);
+    let dns = dns(&document.table("dns"), sidecar);
+    let policy = policy(&document.table("policy"));
+    let lease = lease(&document.table("lease"));
+    let clients = clients(document);
+    let control = control(&document.table("control"));
+    let journal = journal(&document.table("journal"));
+    Some(Config {
+        dns: dns?,
+        policy: policy?,
+        wall: wall?,
+        lease: lease?,
+        clients: clients?,
+        control: control?,
+        journal: journal?,
+    })
+}
+
+fn dns(table: &Table<'_>, sidecar: Option<bool>) -> Option<Dns> {
+    let listen = table.texts("listen", listener);
+    let listen = if sidecar == Some(false) {
+        listen.or_missing("name the addresses the clients ask, e.g. listen = [\"10.77.0.1:53\"]")
+    } else {
+        listen.or(vec![Spotted { value: SocketAddr::from(([127, 0, 0, 1], 53)), offset: 0 }])
+    };
+    let upstream = table
+        .texts("upstream", upstream)
+        .or_missing("name the servers that permitted questions go to, e.g. upstream = [\"udp://192.0.2.53:53\"]");
+
+    if let Some(listen) = &listen {
+        refuse_empty(table, "listen", listen);
+        refuse_duplicates(table, listen, |address| *address);
+    }
+    if let Some(upstream) = &upstream {
+        refuse_empty(table, "upstream", upstream);
+        refuse_duplicates(table, upstream, |server| *server);
+    }
+    refuse_loops(table, listen.as_deref().unwrap_or_default(), upstream.as_deref().unwrap_or_default());
+
+    let denials = [("nxdomain", DenyAnswer::Nxdomain), ("refused", DenyAnswer::Refused)];
+    let deny = table.text("deny", keyword(denials)).or(DenyAnswer::default());
+    let deny_ttl = table.text("deny_ttl", duration(SECOND, HOUR)).or(10 * SECOND);
+    let cache_entries = table.number("cache_entries", 0..=10_000_000).or(50_000);
+    let max_in_flight = table.number("max_in_flight", 1..=1_000_000).or(4096);
+    let max_connections = table.number("max_connections", 1..=100_000).or(256);
+    let idle_timeout = table.text("idle_timeout", duration(SECOND, 10 * MINUTE)).or(10 * SECOND);
+    let upstream_timeout = table.text("upstream_timeout", duration(100 * MILLISECOND, MINUTE)).or(4 * SECOND);
+    Some(Dns {
+        listen: values(listen?),
+        upstream: values(upstream?),
+        deny: deny?,
+        deny_ttl: deny_ttl?,
+        cache_entries: u64::from(cache_entries?),
+        max_in_flight: usize::try_from(max_in_flight?).ok()?,
+        max_connections: usize::try_from(max_connections?).ok()?,
+        idle_timeout: idle_timeout?,
+        upstream_timeout: upstream_timeout?,
+    })
+}
+
+fn policy(table: &Table<'_>) -> Option<PolicySettings> {
+    let path = table.text("path", file_path).or(PathBuf::from("policies"));
+    let readings = [("strict", CatchAllForbid::Strict), ("default-deny", CatchAllForbid::DefaultDeny)];
+    let catch_all_forbid = table.text("catch_all_forbid", keyword(readings)).or(CatchAllForbid::default());
+    table.text("mode", policy_mode).or(())?;
+    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid? })
+}
+
+fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
+    let interfaces = table.texts("interfaces", interface).or(Vec::new());
+    let verdicts = [("drop", PacketVerdict::Drop), ("reject", PacketVerdict::Reject)];
+    let verdict = table.text("verdict", keyword(verdicts)).or(PacketVerdict::default());
+    let allow_ranges = table.texts("allow_ranges", range).or(Vec::new());
+    let name = table.text("table", table_name).or(TableName::default());
+
+    let interfaces = interfaces?;
+    refuse_duplicates(table, &interfaces, Clone::clone);
+    let mode = match (sidecar?, values(interfaces)) {
+        (true, interfaces) => Mode::Sidecar { interfaces },
+        (false, interfaces) if !interfaces.is_empty() => Mode::Gateway { interfaces },
+        (false, _) => {
+            let help = "name the interfaces the clients are behind, e.g. interfaces = [\"veth-agent\"], \
+                        or set mode = \"sidecar\"";
+            table.refuse_key("interfaces", "a gateway needs at least one interface in `wall.interfaces`", help);
+            return None;
+        }
+    };
+    Some(Wall { mode, verdict: verdict?, allow_ranges: values(allow_ranges?), table: name? })
+}
+
+fn lease(table: &Table<'_>) -> Option<LeaseSettings> {
+    let min = table.text("min", duration(SECOND, 24 * HOUR)).or(30 * SECOND);
+    let max = table.text("max", duration(SECOND, 24 * HOUR)).or(HOUR);
+    let grace = table.text("grace", duration(SECOND, HOUR)).or(15 * SECOND);
+    let per_client = table.number("per_client", 1..=1_048_576).or(4096);
+    let set_size = table.number("set_size", 1..=1_048_576).or(65_536);
+    let settings = LeaseSettings { min: min?, max: max?, grace: grace?, per_client: per_client?, set_size: set_size? };
+
+    if settings.min > settings.max {
+        let key = if table.has("min") { "min" } else { "max" };
+        table.refuse_key(key, "`lease.min` is longer than `lease.max`", "the defaults are 30s and 1h");
+    }
+    if settings.per_client > settings.set_size {
+        let key = if table.has("per_client") { "per_client" } else { "set_size" };
+        let message = "`lease.per_client` is more than `lease.set_size`";
+        table.refuse_key(key, message, "one client cannot hold more leases than a set has room for");
+    }
+    Some(settings)
+}
+
+fn clients(document: &Document<'_>) -> Option<Vec<ClientEntry>> {
+    let tables = document.tables("client")?;
+    if tables.is_empty() {
+        let help = "add one for each address behind the wall, with `address = \"10.77.0.2\"` and `agent = \"claude\"`";
+        document.refuse("there is no [[client]] table, so nobody could ask anything", help);
+    }
+    let mut seen = HashSet::new();
+    let read_one = |table: &Table<'_>| {
+        let addresses = table.text_or_texts("address", client);
+        let addresses = addresses.or_missing("say who asks, e.g. address = \"10.77.0.2\"");
+        let agent = table.text("agent", agent).or_missing("say as whom, e.g. agent = \"claude\" for Agent::\"claude\"");
+        let addresses = addresses?;
+        refuse_empty(table, "address", &addresses);
+        for Spotted { value: client, offset } in &addresses {
+            if !seen.insert(*client) {
+                let message = format!("the address {client} stands here twice");
+                table.refuse(*offset, message, "one address acts as one agent: remove one of them");
+            }
+        }
+        Some(ClientEntry { addresses: values(addresses).into(), agent: agent? })
+    };
+    let entries: Vec<_> = tables.iter().map(read_one).collect();
+    entries.into_iter().collect()
+}
+
+fn control(table: &Table<'_>) -> Option<Control> {
+    Some(Control { socket: table.text("socket", socket_path).or(PathBuf::from(DEFAULT_SOCKET))? })
+}
+
+fn journal(table: &Table<'_>) -> Option<Journal> {
+    Some(Journal { path: table.text("path", |text| file_path(text).map(Some)).or(None)? })
+}
+
+fn refuse_empty<T>(table: &Table<'_>, key: &'static str, items: &[Spotted<T>]) {
+    if items.is_empty() {
+        table.refuse_key(key, format!("`{}` is empty", table.dotted(key)), "name at least one");
+    }
+}
+
+fn refuse_duplicates<T, K: Eq + Hash>(table: &Table<'_>, items: &[Spotted<T>], identity: impl Fn(&T) -> K) {
+    let mut seen = HashSet::new();
+    for item in items {
+        if !seen.insert(identity(&item.value)) {
+            table.refuse(item.offset, "this stands here twice", "remove one of the two");
+        }
+    }
+}
+
+fn refuse_loops(table: &Table<'_>, listen: &[Spotted<SocketAddr>], upstream: &[Spotted<Upstream>]) {
+    for server in upstream {
+        if listen.iter().any(|listener| listener.value == server.value.address) {
+            let message = format!("the upstream server {} is one of the wall's own listeners", server.value);
+            table.refuse(server.offset, message, "name another server: the wall would ask itself");
+        }
+    }
+}
+
+fn values<T>(items: Vec<Spotted<T>>) -> Vec<T> {
+    items.into_iter().map(|item| item.value).collect()
 }

@@ -1,0 +1,352 @@
+//! The ledger: the daemon's own table of leases, kept in step with the kernel.
+//!
+//! A change is made in two steps. [`Ledger::plan`] works out what the kernel
+//! has to be told, and touches nothing; once the kernel has acknowledged the
+//! batch, [`Ledger::commit`] writes it down. A batch the kernel refuses is
+//! dropped, and the ledger is as it was.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::config::LeaseSettings;
+use super::decision::Reason;
+use super::lease::{Key, Ports, Wanted};
+use super::name::Name;
+use super::query::{Client, Port, PortRange};
+use super::time::{Moment, Ttl};
+
+/// The longest comment an element carries. With the attribute's type, length
+/// and final NUL it makes 254 octets of user data; Linux 6.18 refuses 255, and
+/// what is 256 long nft does not show.
+const COMMENT_LENGTH: usize = 251;
+
+/// The table of leases.
+#[derive(Debug)]
+pub struct Ledger {
+    settings: LeaseSettings,
+    leases: HashMap<Key, Lease>,
+    expiries: BTreeSet<(Moment, Key)>,
+    /// The keys with a run of ports, which have to be found by overlap.
+    runs: BTreeSet<Key>,
+    held: HashMap<Client, u32>,
+}
+
+/// One lease: who needs it, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The client on whose account it counts.
+    account: Client,
+    /// Each name that led here, and until when it needs the lease. Never
+    /// empty.
+    holders: Vec<(Name, Moment)>,
+}
+
+impl Lease {
+    /// When the last name that needs it stops needing it.
+    pub fn until(&self) -> Moment {
+        self.holders.iter().map(|(_, until)| *until).max().unwrap_or_default()
+    }
+
+    /// The names that need it.
+    pub fn names(&self) -> impl Iterator<Item = &Name> {
+        self.holders.iter().map(|(name, _)| name)
+    }
+
+    /// The comment its kernel element carries: as many of its names as fit.
+    pub fn comment(&self) -> String {
+        let mut comment = String::new();
+        for name in self.names().map(Name::as_str) {
+            if comment.is_empty() {
+                comment.extend(name.chars().take(COMMENT_LENGTH));
+            } else if comment.len() + 1 + name.len() <= COMMENT_LENGTH {
+                comment.push(' ');
+                comment.push_str(name);
+            }
+        }
+        comment
+    }
+}
+
+/// What the kernel has to be told about one element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Add it, or set its time and comment anew, with no instant in between in
+    /// which it is not there.
+    Set {
+        /// The element.
+        key: Key,
+        /// How long from now.
+        lifetime: Duration,
+        /// Its comment.
+        comment: String,
+        /// Whether it is there under another comment, which only replacing it
+        /// changes.
+        relabelled: bool,
+    },
+    /// Take it out.
+    Remove(Key),
+}
+
+/// Changes worked out, not yet made: what several queries want at one moment,
+/// for one batch.
+#[derive(Debug, Default)]
+#[must_use = "a plan changes nothing until it is committed"]
+pub struct Plan {
+    next: HashMap<Key, Option<Next>>,
+    added: HashMap<Client, u32>,
+}
+
+/// A lease as it will be.
+#[derive(Debug)]
+struct Next {
+    lease: Lease,
+    relabelled: bool,
+}
+
+impl Plan {
+    /// What the kernel has to be told, removals first; empty if it already
+    /// holds all of it.
+    pub fn changes(&self, now: Moment) -> Vec<Change> {
+        let removals = self.next.iter().filter(|(_, next)| next.is_none()).map(|(key, _)| Change::Remove(*key));
+        let additions = self
+            .next
+            .iter()
+            .filter_map(|(key, next)| next.as_ref().map(|next| next.lease.as_change(*key, now, next.relabelled)));
+        removals.chain(additions).collect()
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(settings: LeaseSettings) -> Self {
+        Self {
+            settings,
+            leases: HashMap::new(),
+            expiries: BTreeSet::new(),
+            runs: BTreeSet::new(),
+            held: HashMap::new(),
+        }
+    }
+
+    /// Adds to `plan` what it takes to open what is wanted, and says which TTL
+    /// an answer resting on it may carry at most.
+    ///
+    /// # Errors
+    /// [`Reason::TooManyLeases`] when the client would hold too many; the plan
+    /// is as it was.
+    pub fn plan(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<Ttl, Reason> {
+        let term = Term::of(wanted, &self.settings, now);
+        self.count(plan, now, wanted)?;
+        for key in wanted.keys() {
+            for piece in self.pieces(plan, key, now) {
+                let next = match self.lease(plan, &piece, now) {
+                    None => {
+                        Lease { account: wanted.client, holders: vec![(wanted.name.clone(), term.until)] }.into_first()
+                    }
+                    Some(lease) if lease.is_held_under(&wanted.name, term.needed_until) => continue,
+                    Some(lease) => lease.held_also_by(&wanted.name, term.until, now),
+                };
+                plan.next.insert(piece, Some(next));
+            }
+        }
+        Ok(term.answer_ttl)
+    }
+
+    /// Writes down what the kernel has acknowledged.
+    pub fn commit(&mut self, plan: Plan) {
+        for (key, next) in plan.next {
+            self.forget(&key);
+            if let Some(Next { lease, .. }) = next {
+                *self.held.entry(lease.account).or_default() += 1;
+                self.expiries.insert((lease.until(), key));
+                if matches!(key.ports, Ports::Run(_)) {
+                    self.runs.insert(key);
+                }
+                self.leases.insert(key, lease);
+            }
+        }
+    }
+
+    /// Forgets every lease that has run out; the kernel has done so by itself.
+    pub fn expire(&mut self, now: Moment) -> usize {
+        let mut expired = 0;
+        while let Some((until, key)) = self.expiries.first().copied() {
+            if until > now {
+                break;
+            }
+            self.forget(&key);
+            expired += 1;
+        }
+        expired
+    }
+
+    /// Everything that has to be in the kernel now, for a table that was lost.
+    pub fn restore(&self, now: Moment) -> Vec<Change> {
+        self.leases
+            .iter()
+            .filter(|(_, lease)| lease.until() > now)
+            .map(|(key, lease)| lease.as_change(*key, now, false))
+            .collect()
+    }
+
+    /// Every lease there is.
+    pub fn leases(&self) -> impl Iterator<Item = (&Key, &Lease)> {
+        self.leases.iter()
+    }
+
+    /// How many leases there are.
+    pub fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// Holds the client to its cap.
+    fn count(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<(), Reason> {
+        let new = wanted.keys().filter(|key| self.lease(plan, key, now).is_none()).count();
+        if new == 0 {
+            return Ok(());
+        }
+        let planned = plan.added.get(&wanted.client).copied().unwrap_or(0);
+        let added = planned.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        let held = self.held.get(&wanted.client).copied().unwrap_or(0);
+        if held.saturating_add(added) > self.settings.per_client {
+            return Err(Reason::TooManyLeases);
+        }
+        plan.added.insert(wanted.client, added);
+        Ok(())
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(lease) = self.leases.remove(key) else { return };
+        self.runs.remove(key);
+        self.expiries.remove(&(lease.until(), *key));
+        if let Some(held) = self.held.get_mut(&lease.account) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                self.held.remove(&lease.account);
+            }
+        }
+    }
+
+    /// The live lease of `key`, as it would be after `plan`.
+    fn lease(&self, plan: &Plan, key: &Key, now: Moment) -> Option<Lease> {
+        let lease = match plan.next.get(key) {
+            Some(next) => next.as_ref().map(|next| &next.lease),
+            None => self.leases.get(key),
+        };
+        lease.filter(|lease| lease.until() > now).cloned()
+    }
+
+    /// Cuts a run of ports so that it overlaps no other run in part, which an
+    /// interval set refuses; runs already there are cut along the same edges.
+    fn pieces(&self, plan: &mut Plan, key: Key, now: Moment) -> Vec<Key> {
+        let Ports::Run(range) = key.ports else { return vec![key] };
+        let neighbours = self.overlapping_runs(plan, &key, range, now);
+        let mut edges: BTreeSet<u32> = BTreeSet::from([start(range), end(range)]);
+        for (_, other) in &neighbours {
+            edges.extend([start(*other), end(*other)]);
+        }
+        for (neighbour, other) in neighbours {
+            let cuts = runs_between(&edges, other);
+            if cuts.len() < 2 {
+                continue;
+            }
+            let Some(lease) = self.lease(plan, &neighbour, now) else { continue };
+            plan.next.insert(neighbour, None);
+            let cut_keys = cuts.into_iter().map(|cut| Key { ports: Ports::Run(cut), ..key });
+            plan.next.extend(cut_keys.map(|key| (key, Some(lease.clone().into_first()))));
+        }
+        runs_between(&edges, range).into_iter().map(|cut| Key { ports: Ports::Run(cut), ..key }).collect()
+    }
+
+    fn overlapping_runs(&self, plan: &Plan, key: &Key, range: PortRange, now: Moment) -> Vec<(Key, PortRange)> {
+        let of_target = |ports| Key { ports, ..*key };
+        let runs = of_target(Ports::Run(Port::MIN.into()))..=of_target(Ports::Run(Port::MAX.into()));
+        let known = self.runs.range(runs.clone()).copied();
+        let planned = plan.next.keys().copied().filter(|other| runs.contains(other));
+        known
+            .chain(planned)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter(|other| self.lease(plan, other, now).is_some())
+            .map(|other| (other, other.ports.range()))
+            .filter(|(_, run)| run.first() <= range.last() && range.first() <= run.last())
+            .collect()
+    }
+}
+
+/// For how long.
+struct Term {
+    /// The lease's end, if it is set anew.
+    until: Moment,
+    /// The earliest end an existing lease may have and still do.
+    needed_until: Moment,
+    /// The TTL of the answer.
+    answer_ttl: Ttl,
+}
+
+impl Term {
+    fn of(wanted: &Wanted, settings: &LeaseSettings, now: Moment) -> Self {
+        let ceiling = wanted.at_most.map_or(settings.max, |at_most| at_most.min(settings.max));
+        let answer = wanted.ttl.duration().min(ceiling);
+        let lease = answer.max(settings.min).min(ceiling.max(answer));
+        Self {
+            until: now + lease + settings.grace,
+            needed_until: now + answer + settings.grace,
+            answer_ttl: Ttl::within(answer),
+        }
+    }
+}
+
+impl Lease {
+    /// Whether it is held under `name` for long enough already.
+    fn is_held_under(&self, name: &Name, needed_until: Moment) -> bool {
+        self.holders.iter().any(|(holder, until)| holder == name && *until >= needed_until)
+    }
+
+    fn as_change(&self, key: Key, now: Moment, relabelled: bool) -> Change {
+        Change::Set { key, lifetime: self.until().left(now), comment: self.comment(), relabelled }
+    }
+
+    /// The same lease with `name` among its holders, without those that have
+    /// run out. No holder's term is ever shortened.
+    fn held_also_by(mut self, name: &Name, until: Moment, now: Moment) -> Next {
+        let label = self.comment();
+        self.holders.retain(|(holder, holds_until)| holder == name || *holds_until > now);
+        match self.holders.iter_mut().find(|(holder, _)| holder == name) {
+            Some((_, holds_until)) => *holds_until = until.max(*holds_until),
+            None => self.holders.push((name.clone(), until)),
+        }
+        Next { relabelled: self.comment() != label, lease: self }
+    }
+
+    fn into_first(self) -> Next {
+        Next { lease: self, relabelled: false }
+    }
+}
+
+fn start(range: PortRange) -> u32 {
+    u32::from(range.first().number())
+}
+
+fn end(range: PortRange) -> u32 {
+    u32::from(range.last().number()) + 1
+}
+
+/// `range` cut at every edge inside it.
+fn runs_between(edges: &BTreeSet<u32>, range: PortRange) -> Vec<PortRange> {
+    let inside: Vec<u32> = edges.range(start(range)..=end(range)).copied().collect();
+    let port = |number: u32| u16::try_from(number).ok().and_then(Port::new);
+    inside
+        .iter()
+        .zip(inside.iter().skip(1))
+        .filter_map(|(&from, &to)| PortRange::new(port(from)?, port(to - 1)?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The counters: how many queries ended how.
+
+use std::fmt;
+
+use prometheus_client::encoding::text::encode_registry;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use serde::{Deserialize, Serialize};
+
+use crate::core::decision::{Failure, Reason};
+use crate::core::event::Event;
+use crate::core::query::Agent;
+
+/// How many queries ended how, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryTotals {
+    /// With records, every address in them open.
+    pub answered: u64,
+    /// Permitted, without such a record.
+    pub empty: u64,
+    /// Denied by the policy or a guard.
+    pub denied: u64,
+    /// Permitted, and then something broke.
+    pub failed: u64,
+}
+
+/// Every counter, and the registry that names them.
+#[derive(Debug)]
+pub(super) struct Counters {
+    registry: Registry,
+    answered: Counter,
+    empty: Counter,
+    denied: Counter,
+    failed: Counter,
+    denials: Family<DeniedLabels, Counter>,
+    failures: Family<FailedLabels, Counter>,
+    lost: Counter,
+    seconds: Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+/// Agents come from the operator's own list and reasons from a closed one, so
+/// no client can grow this family.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeniedLabels {
+    agent: AgentLabel,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailedLabels {
+    failure: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AgentLabel(Option<Agent>);
+
+impl EncodeLabelValue for AgentLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.as_ref().map_or("(unknown)", Agent::as_str).encode(encoder)
+    }
+}
+
+impl Counters {
+    pub(super) fn new() -> Self {
+        let outcomes = Family::<OutcomeLabels, Counter>::default();
+        let outcome = |outcome| outcomes.get_or_create_owned(&OutcomeLabels { outcome });
+        let mut counters = Self {
+            registry: Registry::with_prefix("cedarwall"),
+            answered: outcome("answered"),
+            empty: outcome("empty"),
+            denied: outcome("denied"),
+            failed: outcome("failed"),
+            denials: Family::default(),
+            failures: Family::default(),
+            lost: Counter::default(),
+            // 64 us (a cache hit) to 4 s (every upstream server silent).
+            seconds: Histogram::new(exponential_buckets(64e-6, 4.0, 9)),
+        };
+        // A counter that appears only with its first step has no rate there.
+        for failure in Failure::ALL {
+            counters.failures.get_or_create_owned(&FailedLabels { failure: failure.code() });
+        }
+        for reason in Reason::ALL {
+            counters.denials.get_or_create_owned(&DeniedLabels { agent: AgentLabel(None), reason: reason.code() });
+        }
+
+        let registry = &mut counters.registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The running release of Cedarwall", version);
+        registry.register("queries", "Queries by how they ended", outcomes);
+        let help = "Queries denied, by agent and reason";
+        registry.register("denied", help, counters.denials.clone());
+        let help = "Permitted queries that got no answer, by what failed";
+        registry.register("failed", help, counters.failures.clone());
+        let help = "From a permitted question's arrival to its answer";
+        registry.register_with_unit("query", help, Unit::Seconds, counters.seconds.clone());
+        let help = "Lines missing from the journal; their events are counted here all the same";
+        registry.register("journal_dropped", help, counters.lost.clone());
+        counters
+    }
+
+    /// Counts `event`.
+    pub(super) fn count(&self, event: &Event) {
+        match event {
+            Event::QueryAnswered { micros, .. } => {
+                self.answered.inc();
+                self.observe(*micros);
+            }
+            Event::QueryEmpty { micros, .. } => {
+                self.empty.inc();
+                self.observe(*micros);
+            }
+            Event::QueryDenied { subject, denial } => {
+                self.denied.inc();
+                let labels = DeniedLabels { agent: AgentLabel(subject.agent.clone()), reason: denial.reason.code() };
+                self.denials.get_or_create_owned(&labels).inc();
+            }
+            Event::QueryFailed { failure, micros, .. } => {
+                self.failed.inc();
+                self.failures.get_or_create_owned(&FailedLabels { failure: failure.code() }).inc();
+                self.observe(*micros);
+            }
+            Event::PolicyLoaded { .. }
+            | Event::WallUp { .. }
+            | Event::TableRestored { .. }
+            | Event::JournalLost { .. }
+            | Event::Stopped { .. } => {}
+        }
+    }
+
+    /// Counts lines that will not be written.
+    pub(super) fn lose(&self, lines: u64) {
+        self.lost.inc_by(lines);
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.get()
+    }
+
+    pub(super) fn queries(&self) -> QueryTotals {
+        QueryTotals {
+            answered: self.answered.get(),
+            empty: self.empty.get(),
+            denied: self.denied.get(),
+            failed: self.failed.get(),
+        }
+    }
+
+    pub(super) fn encode(&self, text: &mut String) {
+        // Writing to a String cannot fail.
+        let _ = encode_registry(text, &self.registry);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "microseconds above 2^53 are 285 years")]
+    fn observe(&self, micros: u64) {
+        self.seconds.observe(micros as f64 / 1e6);
+    }
+}

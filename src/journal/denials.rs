@@ -1,0 +1,135 @@
+//! What was denied to whom: a table of names that no client can grow without
+//! bound.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::core::decision::{Denial, PolicyId, Reason};
+use crate::core::event::Subject;
+use crate::core::query::Agent;
+
+/// Names remembered over all agents.
+const MAX_NAMES: usize = 10_000;
+/// Names remembered for one agent, so that one that invents names leaves room
+/// for the others.
+const MAX_NAMES_PER_AGENT: usize = 2_000;
+/// Agents told apart; there are only as many as the operator has named.
+const MAX_AGENTS: usize = 1_000;
+
+/// What was denied since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denials {
+    /// All denials.
+    pub count: u64,
+    /// By agent and reason, the most frequent first.
+    pub totals: Vec<DenialTotal>,
+    /// By name, the most frequent first.
+    pub names: Vec<DenialRow>,
+    /// Denials of names beyond those remembered in `names`.
+    pub other: u64,
+}
+
+/// How often one agent was denied something for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenialTotal {
+    /// The principal; `None`: nobody known.
+    pub agent: Option<String>,
+    /// [`Reason::code`].
+    pub reason: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// How often one name was denied to one agent for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenialRow {
+    /// The name, as [`Subject::name`] has it.
+    pub name: String,
+    /// The principal; `None`: nobody known.
+    pub agent: Option<String>,
+    /// [`Reason::code`].
+    pub reason: String,
+    /// The policies that decided the last time; none: the default.
+    pub policies: Vec<String>,
+    /// How often.
+    pub count: u64,
+    /// When last (RFC 3339, UTC).
+    pub last: String,
+}
+
+/// The table that [`Denials`] is a picture of.
+#[derive(Debug, Default)]
+pub(super) struct DenialTable {
+    agents: BTreeMap<Option<Agent>, AgentDenials>,
+    names: usize,
+    /// Denials of agents beyond those told apart.
+    other: u64,
+}
+
+#[derive(Debug, Default)]
+struct AgentDenials {
+    by_reason: BTreeMap<Reason, u64>,
+    names: HashMap<String, BTreeMap<Reason, NameDenials>>,
+    other: u64,
+}
+
+#[derive(Debug)]
+struct NameDenials {
+    policies: Vec<PolicyId>,
+    count: u64,
+    last: Timestamp,
+}
+
+impl DenialTable {
+    pub(super) fn add(&mut self, subject: &Subject, denial: &Denial, now: Timestamp) {
+        if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&subject.agent) {
+            self.other += 1;
+            return;
+        }
+        let agent = self.agents.entry(subject.agent.clone()).or_default();
+        *agent.by_reason.entry(denial.reason).or_default() += 1;
+
+        if !agent.names.contains_key(&subject.name) {
+            if self.names >= MAX_NAMES || agent.names.len() >= MAX_NAMES_PER_AGENT {
+                agent.other += 1;
+                return;
+            }
+            self.names += 1;
+        }
+        let reasons = agent.names.entry(subject.name.clone()).or_default();
+        let row =
+            reasons.entry(denial.reason).or_insert_with(|| NameDenials { policies: Vec::new(), count: 0, last: now });
+        row.count += 1;
+        row.last = now;
+        row.policies.clone_from(&denial.policies);
+    }
+
+    pub(super) fn snapshot(&self) -> Denials {
+        let mut denials = Denials { other: self.other, count: self.other, ..Denials::default() };
+        for (agent, told) in &self.agents {
+            let agent = agent.as_ref().map(ToString::to_string);
+            denials.other += told.other;
+            for (reason, &count) in &told.by_reason {
+                denials.count += count;
+                let reason = reason.code().to_owned();
+                denials.totals.push(DenialTotal { agent: agent.clone(), reason, count });
+            }
+            for (name, reasons) in &told.names {
+                denials.names.extend(reasons.iter().map(|(reason, row)| DenialRow {
+                    name: name.clone(),
+                    agent: agent.clone(),
+                    reason: reason.code().to_owned(),
+                    policies: row.policies.iter().map(ToString::to_string).collect(),
+                    count: row.count,
+                    last: format!("{:.0}", row.last),
+                }));
+            }
+        }
+        denials.totals.sort_by_key(|total| Reverse(total.count));
+        denials.names.sort_by(|left, right| right.count.cmp(&left.count).then_with(|| left.name.cmp(&right.name)));
+        denials
+    }
+}

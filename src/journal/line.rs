@@ -1,0 +1,93 @@
+//! What an event looks like: as a line of JSON, and as a line for people.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::writer::Entry;
+use crate::core::decision::PolicyId;
+use crate::core::event::{Event, Subject};
+
+/// Appends `entry` to `lines` as JSON: `time` first (RFC 3339, UTC,
+/// microseconds), then the event's own fields.
+pub(super) fn append_json(lines: &mut Vec<u8>, entry: &Entry) -> Result<(), serde_json::Error> {
+    #[derive(Serialize)]
+    struct Line<F> {
+        time: String,
+        #[serde(flatten)]
+        fields: F,
+    }
+    let start = lines.len();
+    let line = Line { time: format!("{:.6}", entry.time), fields: entry.event.fields() };
+    serde_json::to_writer(&mut *lines, &line).inspect_err(|_| lines.truncate(start))?;
+    lines.push(b'\n');
+    Ok(())
+}
+
+/// An event in one line for people.
+pub(super) struct Spoken<'a>(pub(super) &'a Event);
+
+impl fmt::Display for Spoken<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, .. } => {
+                write!(formatter, "answered {}", Asked(subject))?;
+                listed(formatter, " = ", opened.iter())?;
+                listed(formatter, " on ", openings.iter())?;
+                write!(formatter, " for {ttl}s")?;
+                listed(formatter, ", without ", removed.iter())?;
+                by(formatter, policies)
+            }
+            Event::QueryEmpty { subject, policies, no_such_name, .. } => {
+                let what = if *no_such_name { "no such name" } else { "no such record" };
+                write!(formatter, "answered {}: {what}", Asked(subject))?;
+                by(formatter, policies)
+            }
+            Event::QueryDenied { subject, denial } => write!(formatter, "denied {}: {denial}", Asked(subject)),
+            Event::QueryFailed { subject, failure, .. } => write!(formatter, "failed {}: {failure}", Asked(subject)),
+            Event::PolicyLoaded { path, policies, warnings } => {
+                write!(formatter, "policy {path} is in force: {policies} policies")?;
+                listed(formatter, "; ", warnings.iter().map(|warning| warning.escape_debug()))
+            }
+            Event::WallUp { table, mode, listen } => {
+                write!(formatter, "the wall is up: {mode}, nftables table {table}")?;
+                listed(formatter, ", answering on ", listen.iter())
+            }
+            Event::TableRestored { table, leases } => {
+                write!(formatter, "nftables table {table} was put back with {leases} leases")
+            }
+            Event::JournalLost { lines } => write!(formatter, "{lines} lines of the journal were lost"),
+            Event::Stopped { cause } => write!(formatter, "stopped by {cause}; the default drop stands"),
+        }
+    }
+}
+
+struct Asked<'a>(&'a Subject);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Subject { client, agent, name, kind } = self.0;
+        match agent {
+            Some(agent) => write!(formatter, "{agent} ({client}) {name} {kind}"),
+            None => write!(formatter, "{client} {name} {kind}"),
+        }
+    }
+}
+
+fn by(formatter: &mut fmt::Formatter<'_>, policies: &[PolicyId]) -> fmt::Result {
+    listed(formatter, " (policy ", policies.iter())?;
+    if policies.is_empty() { Ok(()) } else { formatter.write_str(")") }
+}
+
+/// `start`, then the items with commas between them; nothing if there are
+/// none.
+fn listed(
+    formatter: &mut fmt::Formatter<'_>,
+    start: &str,
+    items: impl Iterator<Item = impl fmt::Display>,
+) -> fmt::Result {
+    for (index, item) in items.enumerate() {
+        write!(formatter, "{}{item}", if index == 0 { start } else { ", " })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! The thread that writes: the only part of the journal that may block.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use jiff::Timestamp;
+
+use super::counters::Counters;
+use super::line;
+use crate::core::event::Event;
+
+/// An event, and when it happened.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) time: Timestamp,
+    pub(super) event: Event,
+}
+
+/// Takes entries from the queue and writes them to the file and to standard
+/// error.
+pub(super) struct Writer {
+    entries: Receiver<Entry>,
+    file: Option<Box<dyn Write + Send>>,
+    counters: Arc<Counters>,
+    /// Lost lines that the journal has already told of.
+    told: u64,
+    /// Lines waiting to be written at once.
+    lines: Vec<u8>,
+    /// How many lines that is.
+    waiting: u64,
+    /// The last write failed, perhaps in the middle of a line.
+    torn: bool,
+}
+
+/// Lines are written together up to this many octets.
+const BATCH: usize = 64 * 1024;
+
+impl Writer {
+    pub(super) fn new(entries: Receiver<Entry>, file: Option<Box<dyn Write + Send>>, counters: Arc<Counters>) -> Self {
+        Self { entries, file, counters, told: 0, lines: Vec::new(), waiting: 0, torn: false }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.entries.try_recv() {
+                Ok(entry) => self.take(&entry),
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {
+                    self.flush();
+                    match self.entries.recv() {
+                        Ok(entry) => self.take(&entry),
+                        Err(_) => break,
+                    }
+                }
+            }
+        }
+        self.tell_losses();
+        self.flush();
+        // What the last flush itself may have lost stands in the counters.
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        self.tell_losses();
+        self.add(entry);
+        if self.lines.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Puts a line where lines are missing.
+    fn tell_losses(&mut self) {
+        let lost = self.counters.lost();
+        if lost > self.told {
+            let lines = usize::try_from(lost - self.told).unwrap_or(usize::MAX);
+            self.told = lost;
+            self.add(&Entry { time: Timestamp::now(), event: Event::JournalLost { lines } });
+        }
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        tell(&entry.event);
+        if self.file.is_none() {
+            return;
+        }
+        if line::append_json(&mut self.lines, entry).is_ok() {
+            self.waiting += 1;
+        } else {
+            self.counters.lose(1);
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        if self.lines.is_empty() {
+            return;
+        }
+        if self.torn {
+            self.lines.insert(0, b'\n');
+        }
+        let written = file.write_all(&self.lines).and_then(|()| file.flush());
+        if let Err(error) = &written {
+            if !self.torn {
+                tracing::error!("cannot write to the journal: {error}");
+            }
+            self.counters.lose(self.waiting);
+        }
+        self.torn = written.is_err();
+        self.lines.clear();
+        self.waiting = 0;
+    }
+}
+
+/// The line for people, on standard error.
+fn tell(event: &Event) {
+    match event {
+        Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::JournalLost { .. } => {
+            tracing::warn!("{}", line::Spoken(event));
+        }
+        _ => tracing::info!("{}", line::Spoken(event)),
+    }
+}

@@ -1,0 +1,52 @@
+//! The edge to the kernel: the static ruleset, the firewall that owns the
+//! ledger, and what can be read back.
+//!
+//! Rules never change while the wall stands; they are text, loaded once
+//! through `nft` in one transaction ([`ruleset`], [`install`]). Leases change
+//! all the time; they go over netlink ([`element`], [`transaction`]) from the
+//! one thread that owns the ledger ([`firewall`]).
+
+pub mod element;
+pub mod firewall;
+pub mod inspect;
+pub mod install;
+pub mod ruleset;
+mod source;
+pub mod transaction;
+
+use nftables::helper::NftablesError;
+use thiserror::Error;
+
+/// What can go wrong between the daemon and nftables.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// `nft` is missing or said no.
+    #[error("{}", advice(.0))]
+    Nft(#[from] NftablesError),
+    /// A listing is not what `nft` writes.
+    #[error("the listing of nft cannot be read: {0}")]
+    Listing(String),
+    /// The kernel does not hold what was loaded.
+    #[error("table inet {table} is not as it was loaded: {difference}")]
+    NotAsLoaded {
+        /// The table.
+        table: String,
+        /// In what it differs.
+        difference: String,
+    },
+    /// The kernel gives no netlink socket, or no thread.
+    #[error("cannot reach nftables in the kernel: {0}")]
+    Netlink(#[from] std::io::Error),
+}
+
+fn advice(error: &NftablesError) -> String {
+    match error {
+        NftablesError::NftExecution { inner, .. } if inner.kind() == std::io::ErrorKind::NotFound => {
+            "the program `nft` is not installed; on Debian: apt-get install nftables".to_owned()
+        }
+        NftablesError::NftFailed { hint, .. } => {
+            format!("nft failed while {hint} (its own words are above); does this process have CAP_NET_ADMIN?")
+        }
+        other => other.to_string(),
+    }
+}

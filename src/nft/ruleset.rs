@@ -1,0 +1,151 @@
+//! The ruleset as text: the shipped nft files, with the configuration's
+//! elements and rules added at the end.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::core::config::{Config, InterfaceName, Mode, PacketVerdict, TableName, Transport, Upstream};
+
+const GATEWAY: &str = include_str!("../../nft/gateway.nft");
+const SIDECAR: &str = include_str!("../../nft/sidecar.nft");
+const EGRESS: &str = include_str!("../../nft/egress.nft");
+
+/// Who the daemon is, as the sidecar's rules recognise it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its cgroup v2 path below the mount, where it has one of its own.
+    pub cgroup: Option<String>,
+}
+
+/// The whole ruleset as one transaction: what was there under the same name is
+/// replaced in the same instant, so the default drop is never absent.
+pub fn render(config: &Config, identity: &Identity) -> String {
+    let table = &config.wall.table;
+    let mut text = String::new();
+    match &config.wall.mode {
+        Mode::Gateway { interfaces } => {
+            text += &replacing("inet", table, &sized(GATEWAY, config.lease.set_size));
+            text += &interface_elements(table, interfaces);
+            text += &address_elements(table, "dns", config.dns.listen.iter().flat_map(|at| both_transports(*at)));
+        }
+        Mode::Sidecar { interfaces } => {
+            text += &replacing("inet", table, &sized(SIDECAR, config.lease.set_size));
+            text += &address_elements(table, "upstream", config.dns.upstream.iter().flat_map(ways));
+            text += &daemon_rule(table, identity);
+            text += &egress(table, interfaces);
+        }
+    }
+    text += &verdict_rules(table, config.wall.verdict);
+    text
+}
+
+/// What takes the table away again.
+pub fn removal(config: &Config) -> String {
+    removal_of(&config.wall.table, matches!(config.wall.mode, Mode::Sidecar { .. }))
+}
+
+/// What takes the table named `table` away, and its egress chains with it.
+pub fn removal_of(table: &TableName, with_egress: bool) -> String {
+    let mut text = removing("inet", table);
+    if with_egress {
+        text += &removing("netdev", table);
+    }
+    text
+}
+
+fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
+    let renamed =
+        shipped.replace(&format!("table {family} cedarwall {{"), &format!("table {family} {} {{", table.as_str()));
+    format!("{}{renamed}\n", removing(family, table))
+}
+
+/// Deleting a table that is not there is an error; making it first never is.
+fn removing(family: &str, table: &TableName) -> String {
+    let table = table.as_str();
+    format!("table {family} {table}\ndelete table {family} {table}\n")
+}
+
+/// The lease sets with the configured size.
+fn sized(shipped: &str, size: u32) -> String {
+    let mut in_lease_set = false;
+    let mut text = String::with_capacity(shipped.len());
+    for line in shipped.lines() {
+        if line.starts_with("\tset ") {
+            in_lease_set = line.starts_with("\tset lease");
+        }
+        match line.trim_start().strip_prefix("size ") {
+            Some(_) if in_lease_set => _ = writeln!(text, "\t\tsize {size}"),
+            _ => _ = writeln!(text, "{line}"),
+        }
+    }
+    text
+}
+
+fn interface_elements(table: &TableName, interfaces: &[InterfaceName]) -> String {
+    let names: Vec<_> = interfaces.iter().map(|interface| format!("\"{}\"", interface.as_str())).collect();
+    format!("add element inet {} walled {{ {} }}\n", table.as_str(), names.join(", "))
+}
+
+fn address_elements(table: &TableName, set: &str, ways: impl Iterator<Item = (Transport, SocketAddr)>) -> String {
+    let mut text = String::new();
+    for (transport, address) in ways {
+        let family = if address.is_ipv4() { 4 } else { 6 };
+        let protocol = match transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        let ip: IpAddr = address.ip();
+        _ = writeln!(
+            text,
+            "add element inet {} {set}{family} {{ {ip} . {protocol} . {} }}",
+            table.as_str(),
+            address.port()
+        );
+    }
+    text
+}
+
+fn both_transports(address: SocketAddr) -> [(Transport, SocketAddr); 2] {
+    [(Transport::Udp, address), (Transport::Tcp, address)]
+}
+
+/// A server asked by UDP is asked by TCP when its answer is truncated.
+fn ways(upstream: &Upstream) -> Vec<(Transport, SocketAddr)> {
+    match upstream.transport {
+        Transport::Udp => both_transports(upstream.address).into(),
+        Transport::Tcp => vec![(Transport::Tcp, upstream.address)],
+    }
+}
+
+fn daemon_rule(table: &TableName, identity: &Identity) -> String {
+    let cgroup = identity.cgroup.as_ref().map_or_else(String::new, |path| {
+        let path = path.trim_matches('/');
+        format!(" socket cgroupv2 level {} \"{path}\"", path.split('/').count())
+    });
+    format!("add rule inet {} daemon meta skuid {}{cgroup} goto admit\n", table.as_str(), identity.uid)
+}
+
+fn egress(table: &TableName, interfaces: &[InterfaceName]) -> String {
+    let mut text = removing("netdev", table);
+    for (index, interface) in interfaces.iter().enumerate() {
+        text += &EGRESS
+            .replace("table netdev cedarwall {", &format!("table netdev {} {{", table.as_str()))
+            .replace("chain egress {", &format!("chain egress_{index} {{"))
+            .replace("\"eth0\"", &format!("\"{}\"", interface.as_str()));
+        text.push('\n');
+    }
+    text
+}
+
+fn verdict_rules(table: &TableName, verdict: PacketVerdict) -> String {
+    let table = table.as_str();
+    match verdict {
+        PacketVerdict::Drop => String::new(),
+        PacketVerdict::Reject => format!(
+            "add rule inet {table} verdict meta l4proto tcp reject with tcp reset\n\
+             add rule inet {table} verdict reject with icmpx admin-prohibited\n"
+        ),
+    }
+}

@@ -1,0 +1,138 @@
+//! The netlink socket: one batch goes out, its acknowledgement comes back.
+
+use std::io;
+
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_netfilter::NetfilterMessage;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use thiserror::Error;
+
+use super::element::{self, Renewal};
+use crate::core::config::TableName;
+use crate::core::ledger::Change;
+
+/// `MSG_DONTWAIT`: the kernel handles a batch inside `sendmsg`, so every reply
+/// is already waiting when that returns.
+const DO_NOT_WAIT: i32 = nix::libc::MSG_DONTWAIT;
+/// Room for the replies to one batch: at most one per message, 36 octets each
+/// with `NETLINK_CAP_ACK`.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// Changes in one batch; the kernel's time per batch grows with its length.
+pub const MAX_CHANGES: usize = 500;
+
+/// A connection to nftables.
+pub struct Connection {
+    socket: Socket,
+    table: TableName,
+    renewal: Renewal,
+    sequence: u32,
+}
+
+/// Why a batch was not applied. Then none of it was.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// The table, or a set of it, is not there.
+    #[error("the table is gone")]
+    NoSuchTable,
+    /// A set is full.
+    #[error("a set is full")]
+    Full,
+    /// Any other answer of the kernel.
+    #[error("the kernel refused the batch: {0}")]
+    Kernel(io::Error),
+    /// The socket failed, or the acknowledgement never came.
+    #[error("no acknowledgement came from the kernel: {0}")]
+    Unacknowledged(io::Error),
+}
+
+impl Connection {
+    /// Opens a connection for changes to `table`.
+    ///
+    /// # Errors
+    /// When the kernel has no nftables, or gives no socket.
+    pub fn open(table: TableName, renewal: Renewal) -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // Replies need not repeat the request.
+        socket.set_cap_ack(true)?;
+        socket.set_rx_buf_sz(i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX))?;
+        Ok(Self { socket, table, renewal, sequence: 1 })
+    }
+
+    /// Applies all `changes` in one transaction.
+    ///
+    /// # Errors
+    /// When it was not applied, or it is not certain that it was.
+    pub fn apply(&mut self, changes: &[Change]) -> Result<(), Refused> {
+        self.drain();
+        let batch = element::batch(&self.table, changes, self.renewal, self.sequence);
+        let first = self.sequence;
+        self.sequence = batch.last.wrapping_add(2).max(1);
+        self.socket.send(&batch.bytes, 0).map_err(Refused::Unacknowledged)?;
+        self.acknowledgement(first, batch.last)
+    }
+
+    /// Every reply to the batch: one error is enough to refuse it, and without
+    /// the last message's acknowledgement nothing is certain.
+    fn acknowledgement(&self, first: u32, last: u32) -> Result<(), Refused> {
+        let mut acknowledged = false;
+        loop {
+            let mut buffer = Vec::with_capacity(8192);
+            match self.socket.recv(&mut buffer, DO_NOT_WAIT) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(Refused::Unacknowledged(error)),
+            }
+            for (sequence, result) in replies(&buffer) {
+                if !(first..=last + 1).contains(&sequence) {
+                    continue;
+                }
+                match result {
+                    Ok(()) => acknowledged |= sequence == last,
+                    Err(error) => return Err(Refused::from_kernel(error)),
+                }
+            }
+        }
+        if acknowledged {
+            return Ok(());
+        }
+        Err(Refused::Unacknowledged(io::Error::other("no reply")))
+    }
+
+    /// Replies left over from a batch that was given up.
+    fn drain(&self) {
+        let mut buffer = Vec::with_capacity(8192);
+        while self.socket.recv(&mut buffer, DO_NOT_WAIT).is_ok() {
+            buffer.clear();
+        }
+    }
+}
+
+impl Refused {
+    fn from_kernel(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(nix::libc::ENOENT) => Self::NoSuchTable,
+            Some(nix::libc::ENFILE) => Self::Full,
+            _ => Self::Kernel(error),
+        }
+    }
+}
+
+/// The sequence number and result of each reply in one datagram.
+fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
+    let mut rest = datagram;
+    let mut found = Vec::new();
+    while let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(rest) {
+        if let NetlinkPayload::Error(reply) = &message.payload {
+            let result = if reply.code.is_none() { Ok(()) } else { Err(reply.to_io()) };
+            found.push((message.header.sequence_number, result));
+        }
+        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+        match rest.get(length..) {
+            Some(next) if length > 0 => rest = next,
+            _ => break,
+        }
+    }
+    found
+}
