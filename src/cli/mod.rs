@@ -48,6 +48,8 @@ enum Command {
     Man(man::Arguments),
     #[command(flatten)]
     RunPart(run::Part),
+    #[command(flatten)]
+    DemoPart(demo::Part),
 }
 
 impl CommandLine {
@@ -59,7 +61,7 @@ impl CommandLine {
         match self.command {
             Command::Serve(arguments) => serve::execute(&arguments),
             Command::Run(arguments) => run::execute(arguments),
-            Command::Demo(arguments) => demo::execute(&arguments, out),
+            Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
             Command::Status(arguments) => status::execute(&arguments, out),
@@ -70,6 +72,7 @@ impl CommandLine {
             Command::Completions(arguments) => completions::execute(&arguments, out),
             Command::Man(arguments) => man::execute(&arguments, out),
             Command::RunPart(part) => run::execute_part(&part),
+            Command::DemoPart(part) => demo::execute_part(&part, out),
         }
     }
 }
