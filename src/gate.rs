@@ -71,6 +71,12 @@ impl<U: Resolve, F: Open> Gate<U, F> {
         Self { policy, upstream, firewall }
     }
 
+    /// What the policy says of `query`, for questions that are never asked
+    /// upstream.
+    pub fn decide(&self, query: &Query, now: WallTime) -> Decision {
+        self.policy.load().decide(query, now)
+    }
+
     /// Takes `query` all the way.
     pub async fn pass(&self, query: &Query, now: WallTime) -> Outcome {
         let policy = self.policy.load_full();

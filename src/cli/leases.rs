@@ -4,11 +4,93 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Error;
+use super::ask::Ask;
+use super::output::{Column, json, spell_seconds, table};
+use crate::control::LeaseRow;
 
 /// Arguments of `cedarwall leases`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+#[command(
+    about = "List what is open now: for whom, to where, for how long, and why",
+    after_help = "Examples:
+  cedarwall leases
+  cedarwall leases --agent claude
+  cedarwall leases --json | jq -r '.[].names[]' | sort -u
 
-pub(super) fn execute(_arguments: &Arguments, _out: &mut dyn Write) -> Result<ExitCode, Error> {
-    Err(Error::said("not built yet"))
+The same from the kernel itself:
+  nft list set inet cedarwall lease4"
+)]
+pub(super) struct Arguments {
+    /// Only the leases of this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let mut leases: Vec<LeaseRow> = arguments.ask.get("/leases")?;
+    if let Some(agent) = &arguments.agent {
+        leases.retain(|lease| lease.agent.as_ref() == Some(agent));
+    }
+    leases.sort_by(|left, right| order(left).cmp(&order(right)));
+    if arguments.ask.json {
+        json(out, &leases)?;
+    } else {
+        show(out, &leases)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn order(lease: &LeaseRow) -> impl Ord + '_ {
+    (lease.client, &lease.names, lease.address, lease.protocol, &lease.ports)
+}
+
+fn show(out: &mut dyn Write, leases: &[LeaseRow]) -> Result<(), Error> {
+    if leases.is_empty() {
+        return Ok(writeln!(out, "nothing is open")?);
+    }
+    let columns = [
+        ("AGENT", Column::Text),
+        ("CLIENT", Column::Text),
+        ("NAME", Column::Text),
+        ("ADDRESS", Column::Text),
+        ("PORT", Column::Word),
+        ("LEFT", Column::Number),
+    ];
+    let row = |lease: &LeaseRow| {
+        [
+            lease.agent.clone().unwrap_or_else(|| "-".to_owned()),
+            lease.client.to_string(),
+            lease.names.join(" "),
+            lease.address.to_string(),
+            format!("{}/{}", lease.ports, lease.protocol),
+            spell_seconds(lease.seconds_left),
+        ]
+    };
+    Ok(table(out, columns, leases.iter().map(row))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::query::Protocol;
+
+    #[test]
+    fn a_lease_is_one_line_that_says_who_where_why_and_how_long() {
+        let lease = LeaseRow {
+            client: "10.77.0.2".parse().unwrap(),
+            agent: Some("claude".into()),
+            address: "192.0.2.7".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            ports: "443".into(),
+            seconds_left: 44,
+            names: vec!["api.example.com".into()],
+        };
+        let mut out = Vec::new();
+        show(&mut out, &[lease]).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let words: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(words, ["claude", "10.77.0.2", "api.example.com", "192.0.2.7", "443/tcp", "44s"], "{text}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, each with its arguments and its
 //! work.
 
+mod ask;
 mod check;
 mod completions;
 mod demo;
@@ -26,7 +27,16 @@ pub const DENIED: u8 = 3;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "cedarwall", version, about, long_about = None, max_term_width = 80, arg_required_else_help = true)]
+#[command(
+    name = "cedarwall",
+    version,
+    about,
+    long_about = None,
+    max_term_width = 80,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the policy denies.\n\
+                  `cedarwall COMMAND --help` shows each command's options and examples."
+)]
 pub struct CommandLine {
     #[command(subcommand)]
     command: Command,

@@ -1,13 +1,35 @@
-//! `cedarwall serve`.
+//! `cedarwall serve`: the daemon.
 
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tracing_subscriber::EnvFilter;
+
 use super::Error;
+use crate::{config_file, daemon};
 
-/// Arguments of `cedarwall serve`.
+/// Put the wall up and answer DNS behind it
+///
+/// Loads the rules first and answers afterwards; whatever fails in between
+/// leaves the rules standing. SIGTERM and Ctrl-C end the daemon and leave the
+/// wall closed: leases run out, nothing new opens. `cedarwall down` takes the
+/// wall away.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+#[command(after_help = "Examples:
+  cedarwall check --config cedarwall.toml && cedarwall serve --config cedarwall.toml
+  RUST_LOG=cedarwall=debug cedarwall serve --config cedarwall.toml")]
+pub(super) struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = config_file::DEFAULT)]
+    config: PathBuf,
+}
 
-pub(super) fn execute(_arguments: &Arguments) -> Result<ExitCode, Error> {
-    Err(Error::said("not built yet"))
+pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Error> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour).init();
+    let config = config_file::read(&arguments.config).map_err(|error| Error::said(error.to_string()))?;
+    daemon::serve(config).map_err(|error| Error::said(error.to_string()))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,11 +4,96 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Error;
+use super::ask::Ask;
+use super::output::{json, pairs, spell_seconds};
+use crate::control::Status;
 
 /// Arguments of `cedarwall status`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+#[command(
+    about = "Show whether the wall stands, how it is set up, and what it has answered",
+    after_help = "Exit status: 0 when the wall is ready, 1 when it is not, or no daemon answers.
 
-pub(super) fn execute(_arguments: &Arguments, _out: &mut dyn Write) -> Result<ExitCode, Error> {
-    Err(Error::said("not built yet"))
+Examples:
+  cedarwall status
+  cedarwall status --json | jq .queries"
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    ask: Ask,
+}
+
+pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    let status: Status = arguments.ask.get("/status")?;
+    if arguments.ask.json {
+        json(out, &status)?;
+    } else {
+        show(out, &status)?;
+    }
+    Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
+    let Status { version, ready, house, queries, journal_lost } = status;
+    let state = if *ready { "the wall stands" } else { "not ready" };
+    let mut wall = house.mode.clone();
+    if !house.interfaces.is_empty() {
+        wall = format!("{wall} on {}", house.interfaces.join(", "));
+    }
+    let mut lines = vec![
+        ("state", format!("{state}; up for {}", spell_seconds(house.uptime_seconds))),
+        ("wall", format!("{wall}; nftables table {}, verdict {}", house.table, house.verdict)),
+        ("listen", house.listen.join(", ")),
+        ("upstream", house.upstream.join(", ")),
+        ("policy", format!("{} ({} policies)", house.policy, house.policies)),
+        ("clients", house.clients.to_string()),
+        ("leases", house.leases.to_string()),
+        (
+            "queries",
+            format!(
+                "{} answered, {} empty, {} denied, {} failed",
+                queries.answered, queries.empty, queries.denied, queries.failed
+            ),
+        ),
+        ("release", version.clone()),
+    ];
+    if *journal_lost > 0 {
+        lines.push(("journal", format!("{journal_lost} lines were lost")));
+    }
+    Ok(pairs(out, &lines)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::HouseStatus;
+    use crate::journal::QueryTotals;
+
+    #[test]
+    fn a_status_fits_eighty_columns_and_tells_of_lost_lines() {
+        let listen = |number| format!("[2001:db8:ffff:ffff:ffff:ffff:ffff:{number}]:53");
+        let status = Status {
+            version: "0.1.0".into(),
+            ready: true,
+            house: HouseStatus {
+                uptime_seconds: 7500,
+                mode: "gateway".into(),
+                table: "inet cedarwall".into(),
+                verdict: "drop".into(),
+                interfaces: vec!["veth-agent".into()],
+                listen: (0..5).map(listen).collect(),
+                policies: 3,
+                ..HouseStatus::default()
+            },
+            queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0 },
+            journal_lost: 4,
+        };
+        let mut out = Vec::new();
+        show(&mut out, &status).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for shown in ["the wall stands; up for 2h 5m", "gateway on veth-agent", "7 denied", "4 lines were lost"] {
+            assert!(text.contains(shown), "{shown}: {text}");
+        }
+    }
 }

@@ -1,1 +1,204 @@
-//! x
+//! The control interface: HTTP over a Unix socket, for the operator's
+//! commands, for probes and for Prometheus.
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET /healthz` | 200 while the daemon runs |
+//! | `GET /readyz` | 200 once the wall stands and questions are answered, 503 before |
+//! | `GET /metrics` | counters, in the OpenMetrics text format |
+//! | `GET /status` | [`Status`] |
+//! | `GET /leases` | a list of [`LeaseRow`] |
+//! | `GET /denials` | [`DenialReport`] |
+//!
+//! A walled client cannot reach it (G12): a file in the daemon's own mount
+//! namespace is no address a packet can go to, and mode 0660 keeps other
+//! users of the host out. There is nothing here that changes the wall.
+
+mod client;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+pub use self::client::get;
+pub use self::socket::ControlSocket;
+use crate::core::query::Protocol;
+use crate::journal::{Denials, QueryTotals};
+
+/// What the control interface asks the daemon.
+pub trait House: Send + Sync + 'static {
+    /// Whether the wall stands and questions are answered.
+    fn is_ready(&self) -> bool;
+
+    /// How the wall is set up, and how long it has run.
+    fn status(&self) -> impl Future<Output = HouseStatus> + Send;
+
+    /// Every live lease.
+    fn leases(&self) -> impl Future<Output = Vec<LeaseRow>> + Send;
+
+    /// What the kernel itself has counted.
+    ///
+    /// # Errors
+    /// In words for the operator, when the kernel could not be read.
+    fn kernel(&self) -> impl Future<Output = Result<KernelCounts, String>> + Send;
+}
+
+/// The daemon, as `cedarwall status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Cedarwall's own release.
+    pub version: String,
+    /// Whether the wall stands and questions are answered.
+    pub ready: bool,
+    /// What the daemon says of itself.
+    #[serde(flatten)]
+    pub house: HouseStatus,
+    /// Queries since the start.
+    pub queries: QueryTotals,
+    /// Lines missing from the journal.
+    pub journal_lost: u64,
+}
+
+/// How the wall is set up, and how long it has run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HouseStatus {
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// `gateway` or `sidecar`.
+    pub mode: String,
+    /// The nftables table, e.g. `inet cedarwall`.
+    pub table: String,
+    /// `drop` or `reject`.
+    pub verdict: String,
+    /// The walled interfaces.
+    pub interfaces: Vec<String>,
+    /// Where questions are answered.
+    pub listen: Vec<String>,
+    /// Where permitted questions go.
+    pub upstream: Vec<String>,
+    /// The policy's file or folder.
+    pub policy: String,
+    /// How many policies it holds.
+    pub policies: usize,
+    /// How many client addresses are known.
+    pub clients: usize,
+    /// Live leases.
+    pub leases: usize,
+}
+
+/// One live lease: one element of a kernel set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRow {
+    /// For whom.
+    pub client: IpAddr,
+    /// The principal of that address.
+    pub agent: Option<String>,
+    /// To which address.
+    pub address: IpAddr,
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// To which ports: `443`, `8000-8080` or `every`.
+    pub ports: String,
+    /// Whole seconds until it ends.
+    pub seconds_left: u64,
+    /// The names that need it.
+    pub names: Vec<String>,
+}
+
+/// What the kernel itself has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelCounts {
+    /// The table's named counters.
+    pub counters: Vec<KernelCounter>,
+    /// The elements of the sets of refused packets.
+    pub refused: Vec<RefusedRow>,
+}
+
+/// A named counter of the nftables table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelCounter {
+    /// Its name in the ruleset.
+    pub name: String,
+    /// Packets so far.
+    pub packets: u64,
+    /// Octets so far.
+    pub bytes: u64,
+}
+
+/// Packets that no lease admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedRow {
+    /// Who sent them.
+    pub client: IpAddr,
+    /// The principal of that address.
+    pub agent: Option<String>,
+    /// Where to.
+    pub address: IpAddr,
+    /// Over which protocol: `tcp`, `udp`, `icmp` or its number.
+    pub protocol: String,
+    /// To which port; zero where the protocol has none.
+    pub port: u16,
+    /// How many.
+    pub packets: u64,
+}
+
+/// What was denied, by the daemon and by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DenialReport {
+    /// Questions the daemon denied.
+    #[serde(flatten)]
+    pub denials: Denials,
+    /// The kernel's counters.
+    pub kernel: Vec<KernelCounter>,
+    /// Packets the kernel refused.
+    pub refused: Vec<RefusedRow>,
+    /// Why `kernel` and `refused` are empty, if the kernel could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_error: Option<String>,
+}
+
+/// Why the control socket could not be offered, or asked.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Another daemon answers there.
+    #[error("another daemon already answers on {}: stop it, or set another [control] socket", .0.display())]
+    InUse(PathBuf),
+    /// Something that is no socket is in the way.
+    #[error("{} is in the way of the control socket and is no socket: remove it, or set another [control] socket", .0.display())]
+    InTheWay(PathBuf),
+    /// The socket could not be made.
+    #[error("cannot offer the control socket {}: {source}", path.display())]
+    Bind {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server ended by itself.
+    #[error("the control socket failed: {0}")]
+    Serve(io::Error),
+    /// Nobody answers.
+    #[error(
+        "no daemon answers on {}: is `cedarwall serve` running? If its [control] socket is elsewhere, name it with --socket",
+        .0.display()
+    )]
+    NotRunning(PathBuf),
+    /// The user may not ask.
+    #[error("not allowed to ask the daemon on {}: run this as root, or as a member of the socket's group", .0.display())]
+    NotAllowed(PathBuf),
+    /// The conversation broke off.
+    #[error("cannot talk to the daemon on {}: {reason}", path.display())]
+    Conversation {
+        /// The socket.
+        path: PathBuf,
+        /// What broke.
+        reason: String,
+    },
+}

@@ -114,7 +114,7 @@ impl fmt::Display for Denial {
 pub enum Reason {
     /// No agent is known for the client's address.
     UnknownClient,
-    /// The name is outside the alphabet of [`Name`]; no policy can permit it.
+    /// The name is outside the alphabet of [`super::name::Name`]; no policy can permit it.
     UnusableName,
     /// No policy permits it: the default.
     NotPermitted,

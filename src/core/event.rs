@@ -115,6 +115,12 @@ pub trait Report: Send + Sync {
     fn report(&self, event: Event);
 }
 
+impl<R: Report> Report for std::sync::Arc<R> {
+    fn report(&self, event: Event) {
+        R::report(self, event);
+    }
+}
+
 impl Event {
     /// A stable word for each kind of event.
     pub const fn code(&self) -> &'static str {

@@ -3,14 +3,36 @@
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::decision::Failure;
 use super::name::Name;
 use super::query::RecordKind;
-use super::record::{Record, Response};
+use super::ranges;
+use super::record::{Data, Record, Response, Verdict};
 use super::time::Ttl;
+
+mod svcb;
+#[cfg(test)]
+mod tests;
+
+/// The longest CNAME chain that is followed.
+const MAX_CHAIN: usize = 12;
+/// The most addresses one answer may open.
+const MAX_ADDRESSES: usize = 32;
+/// The most records of other types one answer may carry.
+const MAX_RECORDS: usize = 256;
+/// The longest a negative answer is kept (RFC 2308 section 5 allows hours; a
+/// name that has just been created should not stay missing that long).
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(300);
+/// How long a negative answer without an SOA is kept: long enough for a burst
+/// of retries (RFC 2308 section 5 would not keep it at all).
+const BARE_NEGATIVE_TTL: Duration = Duration::from_secs(5);
+
+const CNAME: u16 = 5;
+const RRSIG: u16 = 46;
 
 /// What screening needs to know besides the answer itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,15 +96,140 @@ impl Eq for Screened {}
 /// Screens `response` to the question `name`/`kind`.
 ///
 /// # Errors
-/// [`Failure::UpstreamUnusable`] when the chain loops or is too long.
+/// [`Failure::UpstreamUnusable`] when the chain loops or is too long, or the
+/// answer both denies the name and carries records of it.
 pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules) -> Result<Screened, Failure> {
-    todo!("{name} {kind} {response:?} {rules:?}")
+    let (chain, aliases) = follow(name, kind, &response.records)?;
+    let end = chain.last().unwrap_or(name);
+
+    let mut removed = Vec::new();
+    let mut found = false;
+    let mut records = aliases;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for record in response.records.iter().filter(|record| record.owner == *end) {
+        if record.data.number() != kind.number() {
+            continue;
+        }
+        found = true;
+        match &record.data {
+            Data::Address(address) => {
+                let address = *address;
+                if addresses.contains(&address) || removed.contains(&address) {
+                    continue;
+                }
+                if addresses.len() == MAX_ADDRESSES || !ranges::is_open(address, &rules.allow_ranges) {
+                    if removed.len() < MAX_ADDRESSES {
+                        removed.push(address);
+                    }
+                    continue;
+                }
+                addresses.push(address);
+                records.push(record.clone());
+            }
+            Data::Alias(_) => records.push(record.clone()),
+            Data::Opaque { .. } if records.len() >= MAX_RECORDS => {}
+            Data::Opaque { kind: RecordKind::Https | RecordKind::Svcb, rdata } => {
+                records.extend(svcb::without_hints(rdata).map(|rdata| Record {
+                    owner: record.owner.clone(),
+                    ttl: record.ttl,
+                    data: Data::Opaque { kind, rdata },
+                }));
+            }
+            Data::Opaque { .. } => records.push(record.clone()),
+        }
+    }
+    if found && response.verdict == Verdict::NoSuchName {
+        return Err(Failure::UpstreamUnusable);
+    }
+
+    let answered = records.len() > chain.len();
+    let emptied = !removed.is_empty() && addresses.is_empty();
+    if emptied {
+        records.clear();
+    } else {
+        records.extend(signatures(name, &chain, kind, &response.records));
+    }
+    let negative = (!answered && !emptied).then_some(match response.verdict {
+        Verdict::NoSuchName => Negative::NoSuchName,
+        Verdict::Exists => Negative::NoData,
+    });
+    let mut ttl = records.iter().map(|record| record.ttl).fold(rules.max_ttl, Ttl::min);
+    if negative.is_some() {
+        ttl = ttl.min(negative_ttl(response));
+    }
+    Ok(Screened { chain, records, addresses, removed, negative, ttl, encoded: OnceLock::new() })
 }
 
 impl Screened {
     /// The same answer with only the addresses that `keep` holds true for.
+    /// With none left, no record is left either.
     #[must_use]
     pub fn keeping(&self, keep: impl Fn(IpAddr) -> bool) -> Self {
-        todo!("{}", keep(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)))
+        let (addresses, dropped): (Vec<_>, Vec<_>) = self.addresses.iter().copied().partition(|&address| keep(address));
+        let emptied = addresses.is_empty() && !dropped.is_empty();
+        let stays = |record: &&Record| match record.data {
+            Data::Address(address) => addresses.contains(&address),
+            Data::Alias(_) | Data::Opaque { .. } => true,
+        };
+        let records = if emptied { Vec::new() } else { self.records.iter().filter(stays).cloned().collect() };
+        Self {
+            chain: self.chain.clone(),
+            records,
+            addresses,
+            removed: self.removed.iter().copied().chain(dropped).collect(),
+            negative: self.negative,
+            ttl: self.ttl,
+            encoded: OnceLock::new(),
+        }
     }
+}
+
+/// The names that `name` is an alias of, and the CNAME records that say so.
+/// A question for the CNAME itself follows nothing (RFC 1034 section 3.6.2).
+fn follow(name: &Name, kind: RecordKind, records: &[Record]) -> Result<(Vec<Name>, Vec<Record>), Failure> {
+    let mut chain: Vec<Name> = Vec::new();
+    let mut aliases = Vec::new();
+    if kind.number() == CNAME {
+        return Ok((chain, aliases));
+    }
+    loop {
+        let current = chain.last().unwrap_or(name);
+        let next = records.iter().find_map(|record| match &record.data {
+            Data::Alias(target) if record.owner == *current => Some((record, target)),
+            _ => None,
+        });
+        let Some((record, target)) = next else {
+            return Ok((chain, aliases));
+        };
+        if target == name || chain.contains(target) || chain.len() == MAX_CHAIN {
+            return Err(Failure::UpstreamUnusable);
+        }
+        aliases.push(record.clone());
+        chain.push(target.clone());
+    }
+}
+
+/// The signatures over the chain and over the asked type, for clients that
+/// asked for them (RFC 4035 section 3.2.1).
+fn signatures<'a>(
+    name: &'a Name,
+    chain: &'a [Name],
+    kind: RecordKind,
+    records: &'a [Record],
+) -> impl Iterator<Item = Record> + 'a {
+    let covers = move |rdata: &[u8]| {
+        let covered = rdata.first_chunk().map(|octets| u16::from_be_bytes(*octets));
+        covered == Some(CNAME) || covered == Some(kind.number())
+    };
+    let wanted = move |record: &&Record| match &record.data {
+        Data::Opaque { kind: RecordKind::Other(RRSIG), rdata } => {
+            kind.number() != RRSIG && covers(rdata) && (record.owner == *name || chain.contains(&record.owner))
+        }
+        _ => false,
+    };
+    records.iter().filter(wanted).take(MAX_RECORDS).cloned()
+}
+
+fn negative_ttl(response: &Response) -> Ttl {
+    response.negative_ttl.unwrap_or(Ttl::within(BARE_NEGATIVE_TTL)).min(Ttl::within(MAX_NEGATIVE_TTL))
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::decision::{Denial, PolicyId, Reason};
 use crate::core::event::Subject;
-use crate::core::query::Agent;
+use crate::core::query::{Agent, Client};
 
 /// Names remembered over all agents.
 const MAX_NAMES: usize = 10_000;
@@ -67,6 +67,7 @@ pub(super) struct DenialTable {
     names: usize,
     /// Denials of agents beyond those told apart.
     other: u64,
+    clients: HashMap<Client, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +86,9 @@ struct NameDenials {
 
 impl DenialTable {
     pub(super) fn add(&mut self, subject: &Subject, denial: &Denial, now: Timestamp) {
+        if self.clients.len() < MAX_NAMES || self.clients.contains_key(&subject.client) {
+            *self.clients.entry(subject.client).or_default() += 1;
+        }
         if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&subject.agent) {
             self.other += 1;
             return;
@@ -105,6 +109,10 @@ impl DenialTable {
         row.count += 1;
         row.last = now;
         row.policies.clone_from(&denial.policies);
+    }
+
+    pub(super) fn of_client(&self, client: Client) -> u64 {
+        self.clients.get(&client).copied().unwrap_or(0)
     }
 
     pub(super) fn snapshot(&self) -> Denials {

@@ -31,6 +31,7 @@ use self::denials::DenialTable;
 pub use self::denials::{DenialRow, DenialTotal, Denials};
 use self::writer::{Entry, Writer};
 use crate::core::event::{Event, Report};
+use crate::core::query::Client;
 
 /// Events that may wait for the disk: at 10,000 queries a second, most of a
 /// second.
@@ -112,6 +113,11 @@ impl Journal {
     /// What was denied to whom, the most frequent first.
     pub fn denials(&self) -> Denials {
         self.denials.lock().unwrap_or_else(PoisonError::into_inner).snapshot()
+    }
+
+    /// How often `client` was denied anything.
+    pub fn denied_to(&self, client: Client) -> u64 {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).of_client(client)
     }
 
     /// Adds every counter to `text` in the OpenMetrics text format, without

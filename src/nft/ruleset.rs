@@ -41,18 +41,9 @@ pub fn render(config: &Config, identity: &Identity) -> String {
     text
 }
 
-/// What takes the table away again.
-pub fn removal(config: &Config) -> String {
-    removal_of(&config.wall.table, matches!(config.wall.mode, Mode::Sidecar { .. }))
-}
-
 /// What takes the table named `table` away, and its egress chains with it.
-pub fn removal_of(table: &TableName, with_egress: bool) -> String {
-    let mut text = removing("inet", table);
-    if with_egress {
-        text += &removing("netdev", table);
-    }
-    text
+pub fn removal_of(table: &TableName) -> String {
+    removing("inet", table) + &removing("netdev", table)
 }
 
 fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
@@ -149,3 +140,6 @@ fn verdict_rules(table: &TableName, verdict: PacketVerdict) -> String {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! The edge to the configuration file.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::core::config::Config;
+use crate::core::problem::Problem;
+
+/// Where the configuration is unless told otherwise.
+pub const DEFAULT: &str = "/etc/cedarwall/cedarwall.toml";
+
+/// Reads the file at `path`; relative paths in it start at its folder.
+///
+/// # Errors
+/// When it cannot be read, or with every problem in it.
+pub fn read(path: &Path) -> Result<Config, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let config = Config::parse(&path.display().to_string(), &text).map_err(Error::Wrong)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    Ok(config.relative_to(folder))
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The file.
+    #[error("cannot read the configuration {}: {source}; name another with --config", path.display())]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is in it.
+    #[error("the configuration is not usable\n{}", Listed(.0))]
+    Wrong(Vec<Problem>),
+}
+
+/// Problems, one after the other.
+pub struct Listed<'a>(pub &'a [Problem]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}

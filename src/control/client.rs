@@ -1,0 +1,71 @@
+//! The asking side, for the operator's commands.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::runtime;
+use tokio::time::timeout;
+
+use super::Error;
+
+/// How long the daemon may take: a dump of a large set takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks the daemon on `socket` for `route` and reads its JSON. Blocks; not to
+/// be called inside a runtime.
+///
+/// # Errors
+/// When no daemon answers, the user may not ask, or the answer makes no
+/// sense.
+pub fn get<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<T, Error> {
+    let broken = |reason: String| Error::Conversation { path: socket.to_owned(), reason };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| broken(error.to_string()))?;
+    let body = runtime.block_on(async {
+        let stream = UnixStream::connect(socket).await.map_err(|error| refused(socket, &error))?;
+        let answer = timeout(PATIENCE, ask(stream, route)).await;
+        answer.map_err(|_| broken(format!("no answer within {}s", PATIENCE.as_secs())))?.map_err(broken)
+    })?;
+    serde_json::from_slice(&body).map_err(|error| broken(format!("it answers something else: {error}")))
+}
+
+async fn ask(stream: UnixStream, route: &str) -> Result<Bytes, String> {
+    let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(in_words)?;
+    let request = Request::get(route).header(HOST, "cedarwall").body(Empty::<Bytes>::new()).map_err(in_words)?;
+    let answered = async {
+        let response = requests.send_request(request).await.map_err(in_words)?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(in_words)?.to_bytes();
+        if status.is_success() { Ok(body) } else { Err(format!("it answers {status} to {route}")) }
+    };
+    let mut answered = std::pin::pin!(answered);
+    tokio::select! {
+        body = &mut answered => body,
+        // The connection may end before its last body is read.
+        ended = connection => match ended {
+            Ok(()) => answered.await,
+            Err(error) => Err(in_words(error)),
+        },
+    }
+}
+
+fn refused(socket: &Path, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning(socket.to_owned()),
+        io::ErrorKind::PermissionDenied => Error::NotAllowed(socket.to_owned()),
+        _ => Error::Conversation { path: socket.to_owned(), reason: error.to_string() },
+    }
+}
+
+fn in_words(error: impl std::error::Error) -> String {
+    error.to_string()
+}

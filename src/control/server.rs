@@ -1,0 +1,147 @@
+//! The answers to the routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::socket::ControlSocket;
+use super::{DenialReport, Error, House, KernelCounts, LeaseRow, Status};
+use crate::journal::Journal;
+
+/// How long a stopping server waits for requests it is still answering.
+const GRACE: Duration = Duration::from_secs(1);
+/// The content type of the OpenMetrics text format.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl ControlSocket {
+    /// Answers until `stop` comes; then finishes what it is answering, for a
+    /// second at most, and removes the socket.
+    ///
+    /// # Errors
+    /// When the server ends by itself.
+    pub async fn serve<H: House>(
+        self,
+        house: Arc<H>,
+        journal: Arc<Journal>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let Self { listener, name } = self;
+        let (tell, told) = oneshot::channel::<()>();
+        let routes = routes(Desk { house, journal });
+        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+            // Told, or nobody is left to tell: both mean stop.
+            let _ = told.await;
+        });
+        let mut server = std::pin::pin!(server.into_future());
+        tokio::select! {
+            ended = &mut server => ended.map_err(Error::Serve)?,
+            () = stop => {
+                drop(tell);
+                if let Ok(ended) = timeout(GRACE, server).await {
+                    ended.map_err(Error::Serve)?;
+                }
+            }
+        }
+        drop(name);
+        Ok(())
+    }
+}
+
+struct Desk<H> {
+    house: Arc<H>,
+    journal: Arc<Journal>,
+}
+
+impl<H> Clone for Desk<H> {
+    fn clone(&self) -> Self {
+        Self { house: Arc::clone(&self.house), journal: Arc::clone(&self.journal) }
+    }
+}
+
+fn routes<H: House>(desk: Desk<H>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(readyz::<H>))
+        .route("/metrics", get(metrics::<H>))
+        .route("/status", get(status::<H>))
+        .route("/leases", get(leases::<H>))
+        .route("/denials", get(denials::<H>))
+        .with_state(desk)
+}
+
+async fn readyz<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
+    if desk.house.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}
+
+async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: desk.house.is_ready(),
+        house: desk.house.status().await,
+        queries: desk.journal.queries(),
+        journal_lost: desk.journal.lost(),
+    })
+}
+
+async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
+    Json(desk.house.leases().await)
+}
+
+async fn denials<H: House>(State(desk): State<Desk<H>>) -> Json<DenialReport> {
+    let (KernelCounts { counters, refused }, kernel_error) = match desk.house.kernel().await {
+        Ok(counts) => (counts, None),
+        Err(error) => (KernelCounts::default(), Some(error)),
+    };
+    Json(DenialReport { denials: desk.journal.denials(), kernel: counters, refused, kernel_error })
+}
+
+async fn metrics<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
+    let mut text = String::new();
+    desk.journal.encode_metrics(&mut text);
+    let mut registry = Registry::with_prefix("cedarwall");
+    register_house(&mut registry, desk.house.as_ref()).await;
+    // Writing to a String cannot fail.
+    let _ = encode_registry(&mut text, &registry).and_then(|()| encode_eof(&mut text));
+    ([(header::CONTENT_TYPE, OPENMETRICS)], text)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CounterLabels {
+    counter: String,
+}
+
+/// What only the daemon and the kernel know. Where the kernel cannot be read
+/// its metrics are absent, which says so; a zero would not.
+async fn register_house<H: House>(registry: &mut Registry, house: &H) {
+    let leases = Gauge::<i64>::default();
+    leases.set(i64::try_from(house.status().await.leases).unwrap_or(i64::MAX));
+    registry.register("leases", "Live leases", leases);
+
+    let ready = Gauge::<i64>::default();
+    ready.set(i64::from(house.is_ready()));
+    registry.register("ready", "1 once the wall stands and questions are answered", ready);
+
+    let Ok(counts) = house.kernel().await else { return };
+    let packets = Family::<CounterLabels, Counter>::default();
+    let bytes = Family::<CounterLabels, Counter>::default();
+    for counter in counts.counters {
+        let labels = CounterLabels { counter: counter.name };
+        packets.get_or_create_owned(&labels).inc_by(counter.packets);
+        bytes.get_or_create_owned(&labels).inc_by(counter.bytes);
+    }
+    registry.register("kernel_packets", "Packets by the nftables counter that counted them", packets);
+    registry.register("kernel_bytes", "Octets by the nftables counter that counted them", bytes);
+}

@@ -1,0 +1,326 @@
+//! Walks a statement's syntax tree: refuses what would silently mean something
+//! else than its author thinks, and notes what deciding has to know.
+//!
+//! The exact ports of a decision come from evaluating one port per interval
+//! between breakpoints (see [`super::ports`]). That is only right if the port
+//! matters through comparisons with literals alone, so every other use of it
+//! is refused here.
+
+use std::sync::Arc;
+
+use cedar_policy_core::ast::{BinaryOp, EntityUID, Expr, ExprKind, Literal, Pattern, PatternElem, UnaryOp, Var};
+use cedar_policy_core::parser::Loc;
+
+use super::super::name::Name;
+use super::super::problem::{Place, Problem};
+use super::super::query::Port;
+use super::literal::{self, Fault};
+use super::statement::Statement;
+
+/// What deciding has to know of a statement.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// Integer literals the port is compared with.
+    pub(super) numbers: Vec<i64>,
+    /// `Resource` literals.
+    pub(super) resources: Vec<(Name, Port)>,
+    /// The domain or host its scope is limited to.
+    pub(super) reach: Reach,
+    /// Whether it looks at `context.ip`.
+    pub(super) mentions_ip: bool,
+    /// Whether it looks at `context.now`.
+    pub(super) mentions_now: bool,
+    /// Agents and teams it names, and where.
+    pub(super) principals: Vec<(String, String, Place)>,
+}
+
+/// Which names a statement's scope can match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Any.
+    #[default]
+    Everywhere,
+    /// One host.
+    Host(Name),
+    /// A domain and everything below it.
+    Below(Name),
+}
+
+/// Looks through `statement`. Problems found on the way go to `problems`.
+pub(super) fn inspect(statement: &Statement, problems: &mut Vec<Problem>) -> Facts {
+    let mut walk = Walk { statement, facts: Facts::default(), problems };
+    walk.scope();
+    if let Some(condition) = statement.ast().non_scope_constraints() {
+        walk.condition(condition);
+    }
+    walk.facts
+}
+
+struct Walk<'a> {
+    statement: &'a Statement,
+    facts: Facts,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Walk<'a> {
+    fn scope(&mut self) {
+        let ast = self.statement.ast();
+        if let Some(principal) = ast.principal_constraint().as_inner().get_euid() {
+            self.entity(principal, None);
+        }
+        if let Some(resource) = ast.resource_constraint().as_inner().get_euid() {
+            self.entity(resource, None);
+            self.facts.reach = match basename(resource).as_str() {
+                "Resource" => literal::resource(id(resource)).map_or(Reach::Everywhere, |(host, _)| Reach::Host(host)),
+                "Domain" => literal::domain(id(resource)).map_or(Reach::Everywhere, Reach::Below),
+                _ => Reach::Everywhere,
+            };
+        }
+    }
+
+    /// Visits every sub-expression. A stack of our own, because a chain of
+    /// `||` may be as deep as the file is long.
+    fn condition(&mut self, condition: &'a Expr) {
+        let mut waiting = vec![condition];
+        while let Some(expression) = waiting.pop() {
+            self.expression(expression, &mut waiting);
+        }
+    }
+
+    fn expression(&mut self, expression: &'a Expr, waiting: &mut Vec<&'a Expr>) {
+        match expression.expr_kind() {
+            ExprKind::Lit(Literal::EntityUID(entity)) => self.entity(entity, expression.source_loc()),
+            ExprKind::Lit(_)
+            | ExprKind::Slot(_)
+            | ExprKind::Unknown(_)
+            | ExprKind::Var(Var::Principal | Var::Action) => {}
+            ExprKind::Var(variable @ (Var::Resource | Var::Context)) => self.refuse(
+                expression,
+                format!("`{variable}` as a whole may only be compared with literals, because its port is part of it"),
+                "compare `resource` with `==` or `in`, or name the attribute you mean",
+            ),
+            ExprKind::BinaryApp { op, arg1, arg2 } => self.binary(*op, arg1, arg2, waiting),
+            ExprKind::GetAttr { expr, attr } => self.attribute(expression, expr, attr, waiting),
+            ExprKind::HasAttr { expr, attr } => self.presence(expr, attr, waiting),
+            ExprKind::ExtHasAttr { expr, attrs } => self.presence(expr, attrs.first(), waiting),
+            ExprKind::Is { expr, .. } => {
+                if !matches!(expr.expr_kind(), ExprKind::Var(_)) {
+                    waiting.push(expr);
+                }
+            }
+            ExprKind::Like { expr, pattern } => {
+                if is_host(expr) {
+                    self.pattern(expression, pattern);
+                }
+                waiting.push(expr);
+            }
+            ExprKind::If { test_expr, then_expr, else_expr } => waiting.extend([&**else_expr, then_expr, test_expr]),
+            ExprKind::And { left, right } | ExprKind::Or { left, right } => waiting.extend([&**right, left]),
+            ExprKind::UnaryApp { arg, .. } => waiting.push(arg),
+            ExprKind::ExtensionFunctionApp { args, .. } => waiting.extend(args.iter()),
+            ExprKind::Set(members) => waiting.extend(members.iter()),
+            ExprKind::Record(fields) => waiting.extend(fields.values()),
+        }
+    }
+
+    fn binary(&mut self, op: BinaryOp, left: &'a Expr, right: &'a Expr, waiting: &mut Vec<&'a Expr>) {
+        let understood = match op {
+            BinaryOp::Eq | BinaryOp::Less | BinaryOp::LessEq => {
+                self.comparison(left, right) || self.comparison(right, left)
+            }
+            BinaryOp::Contains => match left.expr_kind() {
+                ExprKind::Set(members) => !members.is_empty() && self.membership(right, members),
+                _ => false,
+            },
+            BinaryOp::In => self.hierarchy(left, right),
+            _ => false,
+        };
+        if !understood {
+            waiting.extend([right, left]);
+        }
+    }
+
+    /// `subject` against a literal, where the subject is one of those whose
+    /// literals matter. False if it is anything else.
+    fn comparison(&mut self, subject: &'a Expr, value: &'a Expr) -> bool {
+        if is_port(subject) {
+            let Some(number) = integer(value) else { return false };
+            self.facts.numbers.push(number);
+            return true;
+        }
+        if is_host(subject) {
+            let ExprKind::Lit(Literal::String(text)) = value.expr_kind() else { return false };
+            if let Err(fault) = literal::name(text) {
+                self.fault(value, fault);
+            }
+            return true;
+        }
+        if matches!(subject.expr_kind(), ExprKind::Var(Var::Resource)) {
+            let ExprKind::Lit(Literal::EntityUID(entity)) = value.expr_kind() else { return false };
+            self.entity(entity, value.source_loc());
+            return true;
+        }
+        false
+    }
+
+    fn membership(&mut self, subject: &'a Expr, members: &'a Arc<Vec<Expr>>) -> bool {
+        // The subject alone decides whether `comparison` understands it, and
+        // a set of another kind than literals is refused at its member.
+        let all_literal =
+            members.iter().all(|member| matches!(member.expr_kind(), ExprKind::Lit(_)) || integer(member).is_some());
+        all_literal && members.iter().fold(true, |understood, member| self.comparison(subject, member) && understood)
+    }
+
+    fn hierarchy(&mut self, left: &'a Expr, right: &'a Expr) -> bool {
+        if let ExprKind::Lit(Literal::EntityUID(_)) = left.expr_kind() {
+            self.refuse(
+                left,
+                "an entity written out on the left of `in` is no question about the request".to_owned(),
+                "write `principal in …` or `resource in …`",
+            );
+        }
+        if !matches!(left.expr_kind(), ExprKind::Var(Var::Principal | Var::Resource | Var::Action)) {
+            return false;
+        }
+        match right.expr_kind() {
+            ExprKind::Lit(Literal::EntityUID(entity)) => self.entity(entity, right.source_loc()),
+            ExprKind::Set(members) => {
+                for member in members.iter() {
+                    let ExprKind::Lit(Literal::EntityUID(entity)) = member.expr_kind() else { return false };
+                    self.entity(entity, member.source_loc());
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn attribute(&mut self, whole: &'a Expr, of: &'a Expr, attribute: &str, waiting: &mut Vec<&'a Expr>) {
+        if is_port(whole) {
+            return self.refuse(
+                whole,
+                "the port may only be compared (==, !=, <, <=, >, >=, contains) with integer literals".to_owned(),
+                "write the numbers out, for example `context.port >= 8000 && context.port <= 8999`",
+            );
+        }
+        match of.expr_kind() {
+            ExprKind::Var(Var::Context) => self.note(attribute),
+            ExprKind::Var(_) => {}
+            ExprKind::Lit(Literal::EntityUID(_)) => self.refuse(
+                of,
+                "the attributes of an entity written out are not known here".to_owned(),
+                "use `resource.host` or `context.host`",
+            ),
+            _ => waiting.push(of),
+        }
+    }
+
+    fn presence(&mut self, of: &'a Expr, attribute: &str, waiting: &mut Vec<&'a Expr>) {
+        match of.expr_kind() {
+            ExprKind::Var(Var::Context) => self.note(attribute),
+            ExprKind::Var(_) => {}
+            _ => waiting.push(of),
+        }
+    }
+
+    fn note(&mut self, context_attribute: &str) {
+        match context_attribute {
+            "ip" => self.facts.mentions_ip = true,
+            "now" => self.facts.mentions_now = true,
+            _ => {}
+        }
+    }
+
+    fn entity(&mut self, entity: &EntityUID, loc: Option<&Loc>) {
+        let place = self.statement.place_of(entity.loc().or(loc));
+        let kind = basename(entity);
+        let fault = match kind.as_str() {
+            "Resource" => literal::resource(id(entity)).map(|resource| self.facts.resources.push(resource)).err(),
+            "Domain" => literal::domain(id(entity)).err(),
+            "Agent" => literal::agent(id(entity)).err(),
+            _ => None,
+        };
+        match fault {
+            Some(fault) => self.problems.push(Problem::error(place, fault.message).with_help(fault.help)),
+            None if kind == "Agent" || kind == "Team" => {
+                self.facts.principals.push((kind, id(entity).to_owned(), place));
+            }
+            None => {}
+        }
+    }
+
+    fn pattern(&mut self, whole: &Expr, pattern: &Pattern) {
+        let elements = pattern.get_elems();
+        if elements.first() == Some(&PatternElem::Wildcard) && elements.get(1) != Some(&PatternElem::Char('.')) {
+            return self.refuse(
+                whole,
+                "a leading `*` without a dot after it also matches names of other owners: `*example.com` matches \
+                 `evilexample.com`"
+                    .to_owned(),
+                "write `resource in Domain::\"example.com\"`, or `like \"*.example.com\"` for the names below it only",
+            );
+        }
+        let in_alphabet = |character: char| {
+            character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '-' | '_' | '.')
+        };
+        let never = elements.iter().any(|element| matches!(element, PatternElem::Char(other) if !in_alphabet(*other)));
+        if never || elements.last() == Some(&PatternElem::Char('.')) {
+            return self.refuse(
+                whole,
+                "this pattern matches no name: names are lower case, in ASCII, without a trailing dot".to_owned(),
+                "write the pattern in that form",
+            );
+        }
+        if elements.last() == Some(&PatternElem::Wildcard) {
+            let place = self.statement.place_of(whole.source_loc());
+            let message = "a trailing `*` also matches names of other owners: `api.*` matches `api.evil.example`";
+            let help = "end the pattern with the domain you mean";
+            self.problems.push(Problem::warning(place, message).with_help(help));
+        }
+    }
+
+    fn fault(&mut self, at: &Expr, fault: Fault) {
+        let place = self.statement.place_of(at.source_loc());
+        self.problems.push(Problem::error(place, fault.message).with_help(fault.help));
+    }
+
+    fn refuse(&mut self, at: &Expr, message: String, help: &str) {
+        self.fault(at, Fault { message, help: help.to_owned() });
+    }
+}
+
+fn is_port(expression: &Expr) -> bool {
+    is_attribute(expression, "port")
+}
+
+fn is_host(expression: &Expr) -> bool {
+    is_attribute(expression, "host")
+}
+
+/// `context.NAME` or `resource.NAME`.
+fn is_attribute(expression: &Expr, name: &str) -> bool {
+    matches!(
+        expression.expr_kind(),
+        ExprKind::GetAttr { expr, attr }
+            if attr == name && matches!(expr.expr_kind(), ExprKind::Var(Var::Context | Var::Resource))
+    )
+}
+
+fn integer(expression: &Expr) -> Option<i64> {
+    match expression.expr_kind() {
+        ExprKind::Lit(Literal::Long(number)) => Some(*number),
+        ExprKind::UnaryApp { op: UnaryOp::Neg, arg } => match arg.expr_kind() {
+            ExprKind::Lit(Literal::Long(number)) => number.checked_neg(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn basename(entity: &EntityUID) -> String {
+    entity.entity_type().to_string()
+}
+
+fn id(entity: &EntityUID) -> &str {
+    entity.eid().as_ref()
+}

@@ -1,0 +1,178 @@
+//! Wiring: what is started in which order, and how it ends.
+//!
+//! The wall stands before anybody is answered, and stays when the daemon goes:
+//! rules first, then the firewall, the listeners last. On a signal the
+//! listeners finish what they have, and the table is left as it is, so that
+//! nothing opens by accident; `cedarwall down` is the way to take it away.
+
+mod house;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use self::house::DaemonHouse;
+use crate::clients::Clients;
+use crate::control::{self, ControlSocket};
+use crate::core::config::{Config, Mode};
+use crate::core::event::{Event, Report};
+use crate::core::policy::{Loaded, Policy};
+use crate::core::problem::Problem;
+use crate::core::screen::Rules;
+use crate::core::time::{Ttl, WallTime};
+use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
+use crate::gate::Gate;
+use crate::journal::{self, Journal};
+use crate::nft::firewall::{Firewall, Setup};
+use crate::nft::{self, install, ruleset};
+use crate::{config_file, host, policy_files};
+
+/// How long queries in flight may take to finish once the daemon is told to
+/// stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why the daemon cannot run.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The host lacks something.
+    #[error(transparent)]
+    Host(#[from] host::Lack),
+    /// The policy files cannot be read.
+    #[error(transparent)]
+    PolicyFiles(#[from] policy_files::Error),
+    /// The policy is wrong.
+    #[error("the policy is not usable\n{}", config_file::Listed(.0))]
+    Policy(Vec<Problem>),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] nft::Error),
+    /// The listeners.
+    #[error(transparent)]
+    Listen(#[from] dns::BindError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] control::Error),
+    /// The runtime, or its signals.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// When it cannot start. It never starts open: whatever fails after the rules
+/// are loaded leaves them loaded.
+pub fn serve(config: Config) -> Result<(), Error> {
+    let config = host::complete(config);
+    host::require(&config)?;
+    for advice in host::advise(&config) {
+        tracing::warn!("{advice}");
+    }
+    let loaded = load_policy(&config)?;
+    let journal = Arc::new(Journal::open(config.journal.path.as_deref())?);
+    let runtime = Runtime::new()?;
+    let result = runtime.block_on(stand(&config, loaded, &journal));
+    journal.close();
+    result
+}
+
+/// Puts the wall up, answers until a signal comes, and lets go.
+async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Result<(), Error> {
+    // Two daemons would undo each other's work: the socket is taken first.
+    let control = ControlSocket::bind(&config.control.socket)?;
+    let policies = loaded.policy.len();
+    journal.report(policy_event(config, &loaded));
+
+    let text = ruleset::render(config, &host::identity());
+    install::install(&config.wall.table, &text)?;
+    let setup = Setup {
+        table: config.wall.table.clone(),
+        ruleset: text,
+        settings: config.lease,
+        mode: config.wall.mode.clone(),
+    };
+    let firewall = Firewall::start(setup, Arc::clone(journal))?;
+
+    let clients = Clients::new(&config.clients);
+    let rules = Rules { allow_ranges: config.wall.allow_ranges.clone(), max_ttl: Ttl::within(config.lease.max) };
+    let policy: Arc<ArcSwap<Policy>> = Arc::new(ArcSwap::from_pointee(loaded.policy));
+    let gate = Gate::new(policy, Forwarder::new(&config.dns, rules), firewall.clone());
+    let denials = Arc::clone(journal);
+    let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
+    let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));
+
+    let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
+    let (stop, stopping) = watch::channel(false);
+    let house = DaemonHouse::new(config.clone(), policies, clients, firewall);
+    let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
+    let operator = tokio::spawn(operator);
+    let resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
+    journal.report(up_event(config));
+
+    let cause = signalled().await?;
+    stop.send_replace(true);
+    let drained = timeout(DRAIN, async { (resolver.await, operator.await) }).await;
+    if drained.is_err() {
+        tracing::warn!("some queries were still in flight after {} s", DRAIN.as_secs());
+    }
+    journal.report(Event::Stopped { cause });
+    Ok(())
+}
+
+fn load_policy(config: &Config) -> Result<Loaded, Error> {
+    let sources = policy_files::read(&config.policy.path)?;
+    Policy::load(&sources, config.policy.catch_all_forbid).map_err(Error::Policy)
+}
+
+fn policy_event(config: &Config, loaded: &Loaded) -> Event {
+    Event::PolicyLoaded {
+        path: config.policy.path.display().to_string(),
+        policies: loaded.policy.len(),
+        warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn up_event(config: &Config) -> Event {
+    Event::WallUp {
+        table: config.wall.table.as_str().to_owned(),
+        mode: mode_name(&config.wall.mode),
+        listen: config.dns.listen.iter().map(ToString::to_string).collect(),
+    }
+}
+
+const fn mode_name(mode: &Mode) -> &'static str {
+    match mode {
+        Mode::Gateway { .. } => "gateway",
+        Mode::Sidecar { .. } => "sidecar",
+    }
+}
+
+/// Comes back when the daemon is told to stop.
+async fn signalled() -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A sender that is gone can never say stop: that is a stop, too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn wall_time() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,333 @@
+//! The handler: from a client's message to the gate and back. The only place
+//! that chooses response codes and extended errors.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::Answer;
+use super::answer::{self, ExtendedError, Rcode, Reply};
+use super::limits::Quota;
+use super::request::{Request, Unreadable};
+use crate::clients::{Clients, Identity};
+use crate::core::config::{DenyAnswer, Dns, Transport};
+use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
+use crate::core::event::{Event, Report, Subject};
+use crate::core::query::{Client, Query, RecordKind};
+use crate::core::screen::{Encoded, Negative};
+use crate::core::time::{Ttl, WallTime};
+use crate::gate::{Gate, Open, Resolve};
+
+/// How much longer than the upstream servers the whole journey may take: the
+/// kernel's share.
+const KERNEL_PATIENCE: Duration = Duration::from_secs(2);
+
+const CLASS_IN: u16 = 1;
+const CLASS_CHAOS: u16 = 3;
+const TYPE_TXT: u16 = 16;
+const TYPE_OPT: u16 = 41;
+const TYPE_ANY: u16 = 255;
+/// QTYPEs and meta types (RFC 6895 section 3.1): TKEY, TSIG, IXFR, AXFR,
+/// MAILB, MAILA and the unassigned ones among them.
+const META_TYPES: std::ops::RangeInclusive<u16> = 128..=254;
+
+/// The gate as the handler sees it.
+pub trait Pass: Send + Sync + 'static {
+    /// Takes a query all the way.
+    fn pass(&self, query: &Query, now: WallTime) -> impl Future<Output = Outcome> + Send;
+
+    /// What the policy says of a query that is never asked upstream.
+    fn decide(&self, query: &Query, now: WallTime) -> Decision;
+}
+
+impl<U: Resolve + 'static, F: Open + 'static> Pass for Gate<U, F> {
+    async fn pass(&self, query: &Query, now: WallTime) -> Outcome {
+        Self::pass(self, query, now).await
+    }
+
+    fn decide(&self, query: &Query, now: WallTime) -> Decision {
+        Self::decide(self, query, now)
+    }
+}
+
+/// What of the configuration concerns the handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What a denied name gets.
+    pub deny: DenyAnswer,
+    /// How long a client may remember a denial.
+    pub deny_ttl: Ttl,
+    /// Queries in flight at once; one client may have half of them.
+    pub max_in_flight: usize,
+    /// How long one query may take before it fails.
+    pub patience: Duration,
+}
+
+impl From<&Dns> for Settings {
+    fn from(dns: &Dns) -> Self {
+        Self {
+            deny: dns.deny,
+            deny_ttl: Ttl::within(dns.deny_ttl),
+            max_in_flight: dns.max_in_flight,
+            patience: dns.upstream_timeout + KERNEL_PATIENCE,
+        }
+    }
+}
+
+/// What the handler asks of the rest of the daemon.
+#[derive(Clone)]
+pub struct Hooks {
+    /// The wall clock.
+    pub now: fn() -> WallTime,
+    /// How often a client was denied, for `denied.cedarwall. CH TXT`.
+    pub denials: Arc<dyn Fn(Client) -> u64 + Send + Sync>,
+}
+
+/// Answers messages.
+pub struct Handler<G, R> {
+    gate: G,
+    clients: Clients,
+    settings: Settings,
+    hooks: Hooks,
+    report: R,
+    in_flight: Arc<Quota>,
+}
+
+impl<G: Pass, R: Report> Handler<G, R> {
+    /// A handler in front of `gate`.
+    pub fn new(gate: G, clients: Clients, settings: Settings, hooks: Hooks, report: R) -> Self {
+        let in_flight = Quota::new(settings.max_in_flight, settings.max_in_flight.div_ceil(2));
+        Self { gate, clients, settings, hooks, report, in_flight }
+    }
+
+    async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
+        let started = Instant::now();
+        if request.edns.is_some_and(|edns| edns.version > 0) {
+            return reply.bare(Rcode::BadVers, None);
+        }
+        if request.kind == TYPE_OPT {
+            return reply.bare(Rcode::FormErr, None);
+        }
+        let name = request.canonical_name();
+        let mut subject = Subject {
+            client,
+            agent: None,
+            name: name.as_ref().map_or_else(|_| request.escaped_name(), ToString::to_string),
+            kind: RecordKind::from_number(request.kind),
+        };
+        let Some(Identity { agent, addresses }) = self.clients.identify(client) else {
+            return self.refuse(reply, subject, Reason::UnknownClient);
+        };
+        subject.agent = Some(agent.clone());
+        if request.class == CLASS_CHAOS {
+            return self.chaos(request, reply, client);
+        }
+        if request.class != CLASS_IN || META_TYPES.contains(&request.kind) {
+            return self.refuse(reply, subject, Reason::NotPermitted);
+        }
+        let Ok(name) = name else {
+            // Everything is below the root: it must not be said to be missing.
+            let is_whole_name = !request.name.is_root();
+            return self.denied(request, reply, subject, Denial::by_default(Reason::UnusableName), is_whole_name);
+        };
+        let Some(_slot) = self.in_flight.take(client) else {
+            return self.failed(reply, subject, Failure::Overloaded, started);
+        };
+
+        let query = Query {
+            addresses,
+            client,
+            agent,
+            name,
+            kind: subject.kind,
+            dnssec_ok: request.edns.is_some_and(|edns| edns.dnssec_ok),
+            checking_disabled: request.head.checking_disabled,
+        };
+        let now = (self.hooks.now)();
+        if request.kind == TYPE_ANY {
+            return self.any(request, reply, subject, &query, now, started);
+        }
+        match timeout(self.settings.patience, self.gate.pass(&query, now)).await {
+            Ok(Outcome::Answered(answered)) => self.answered(reply, subject, &query, answered, started),
+            Ok(Outcome::Empty(empty)) => self.empty(reply, subject, &query, empty, started),
+            Ok(Outcome::Denied(denial)) => {
+                let is_whole_name = self.denies_the_whole_name(&query, &denial, now);
+                self.denied(request, reply, subject, denial, is_whole_name)
+            }
+            Ok(Outcome::Failed(failure)) => self.failed(reply, subject, failure, started),
+            Err(_) => self.failed(reply, subject, Failure::KernelSilent, started),
+        }
+    }
+
+    fn answered(
+        &self,
+        reply: Reply<'_>,
+        subject: Subject,
+        query: &Query,
+        answered: Answered,
+        started: Instant,
+    ) -> Vec<u8> {
+        let Answered { policies, screened, ttl, opened, openings } = answered;
+        let Ok(encoded) = answer::encode(&query.name, query.kind, &screened) else {
+            return self.failed(reply, subject, Failure::UpstreamUnusable, started);
+        };
+        let wire = reply.with(encoded, ttl, Rcode::NoError, None);
+        let removed = screened.removed.clone();
+        let (ttl, micros) = (ttl.as_secs(), micros_since(started));
+        self.report.report(Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, micros });
+        wire
+    }
+
+    fn empty(&self, reply: Reply<'_>, subject: Subject, query: &Query, empty: Empty, started: Instant) -> Vec<u8> {
+        let Empty { policies, screened, ttl } = empty;
+        let Ok(encoded) = answer::encode(&query.name, query.kind, &screened) else {
+            return self.failed(reply, subject, Failure::UpstreamUnusable, started);
+        };
+        let no_such_name = screened.negative == Some(Negative::NoSuchName);
+        let rcode = if no_such_name { Rcode::NxDomain } else { Rcode::NoError };
+        let wire = reply.with(encoded, ttl, rcode, None);
+        self.report.report(Event::QueryEmpty { subject, policies, no_such_name, micros: micros_since(started) });
+        wire
+    }
+
+    /// Whether a denial may be told as "no such name". Clients apply NXDOMAIN
+    /// to every type of the name (RFC 8020), and some resolvers give up on the
+    /// other address family: so a name that has permitted addresses of another
+    /// type must get NODATA instead.
+    fn denies_the_whole_name(&self, query: &Query, denial: &Denial, now: WallTime) -> bool {
+        match denial.reason {
+            Reason::NoPermittedAddress | Reason::TooManyLeases => false,
+            Reason::UnknownClient | Reason::UnusableName | Reason::ForbiddenAlias => true,
+            Reason::NotPermitted | Reason::Forbidden | Reason::PolicyError => {
+                query.kind.leads_to_connections() || !self.permits_addresses(query, now)
+            }
+        }
+    }
+
+    fn permits_addresses(&self, query: &Query, now: WallTime) -> bool {
+        let query = Query { kind: RecordKind::A, ..query.clone() };
+        matches!(self.gate.decide(&query, now), Decision::Permit(_))
+    }
+
+    fn denied(
+        &self,
+        request: &Request<'_>,
+        reply: Reply<'_>,
+        subject: Subject,
+        denial: Denial,
+        is_whole_name: bool,
+    ) -> Vec<u8> {
+        let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
+        let rcode = match self.settings.deny {
+            DenyAnswer::Refused => Rcode::Refused,
+            DenyAnswer::Nxdomain if is_whole_name => Rcode::NxDomain,
+            DenyAnswer::Nxdomain => Rcode::NoError,
+        };
+        let wire = match answer::negative(request) {
+            Ok(encoded) if rcode != Rcode::Refused => reply.with(&encoded, self.settings.deny_ttl, rcode, Some(&error)),
+            Ok(_) | Err(_) => reply.bare(Rcode::Refused, Some(&error)),
+        };
+        self.report.report(Event::QueryDenied { subject, denial });
+        wire
+    }
+
+    fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason) -> Vec<u8> {
+        let error = ExtendedError { code: extended::PROHIBITED, text: reason.to_string() };
+        self.report.report(Event::QueryDenied { subject, denial: Denial::by_default(reason) });
+        reply.bare(Rcode::Refused, Some(&error))
+    }
+
+    fn failed(&self, reply: Reply<'_>, subject: Subject, failure: Failure, started: Instant) -> Vec<u8> {
+        let code = match failure {
+            Failure::UpstreamSilent => extended::NO_REACHABLE_AUTHORITY,
+            Failure::UpstreamUnreachable => extended::NETWORK_ERROR,
+            Failure::UpstreamRefused
+            | Failure::UpstreamUnusable
+            | Failure::KernelRefused
+            | Failure::KernelSilent
+            | Failure::Overloaded => extended::OTHER,
+        };
+        let error = ExtendedError { code, text: failure.to_string() };
+        self.report.report(Event::QueryFailed { subject, failure, micros: micros_since(started) });
+        reply.bare(Rcode::ServFail, Some(&error))
+    }
+
+    /// ANY is answered with as little as RFC 8482 allows, and never asked
+    /// upstream: it would fetch addresses that nobody opens.
+    fn any(
+        &self,
+        request: &Request<'_>,
+        reply: Reply<'_>,
+        subject: Subject,
+        query: &Query,
+        now: WallTime,
+        started: Instant,
+    ) -> Vec<u8> {
+        let policies = match self.gate.decide(query, now) {
+            Decision::Permit(permit) => permit.policies,
+            Decision::Deny(denial) => {
+                let addresses = Query { kind: RecordKind::A, ..query.clone() };
+                match self.gate.decide(&addresses, now) {
+                    Decision::Permit(permit) => permit.policies,
+                    Decision::Deny(_) => return self.denied(request, reply, subject, denial, true),
+                }
+            }
+        };
+        let wire = self.local(reply, answer::minimal_any(request));
+        self.report.report(Event::QueryEmpty { subject, policies, no_such_name: false, micros: micros_since(started) });
+        wire
+    }
+
+    /// The CHAOS class: what the wall says about itself.
+    fn chaos(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
+        let name = request.canonical_name();
+        let name = name.as_ref().map(|name| name.as_str()).unwrap_or_default();
+        match (name, request.kind) {
+            ("version.cedarwall", TYPE_TXT) => self.local(reply, answer::text(request, env!("CARGO_PKG_VERSION"))),
+            ("denied.cedarwall", TYPE_TXT) => {
+                let count = (self.hooks.denials)(client);
+                self.local(reply, answer::text(request, &count.to_string()))
+            }
+            _ => reply.bare(Rcode::Refused, None),
+        }
+    }
+
+    fn local<E>(&self, reply: Reply<'_>, encoded: Result<Encoded, E>) -> Vec<u8> {
+        match encoded {
+            Ok(encoded) => reply.with(&encoded, Ttl::ZERO, Rcode::NoError, None),
+            Err(_) => reply.bare(Rcode::ServFail, None),
+        }
+    }
+}
+
+impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
+    async fn answer(&self, peer: SocketAddr, transport: Transport, wire: &[u8]) -> Option<Vec<u8>> {
+        match Request::parse(wire) {
+            Ok(request) => {
+                let reply = Reply::to(&request, transport);
+                Some(self.respond(&request, reply, Client::new(peer.ip())).await)
+            }
+            Err(Unreadable::NotAQuery) => None,
+            Err(Unreadable::Malformed(head)) => Some(Reply::to_header(head).bare(Rcode::FormErr, None)),
+            Err(Unreadable::OtherOpcode(head)) => Some(Reply::to_header(head).bare(Rcode::NotImp, None)),
+        }
+    }
+}
+
+fn micros_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Info-codes of RFC 8914 section 4.
+mod extended {
+    pub(super) const OTHER: u16 = 0;
+    pub(super) const BLOCKED: u16 = 15;
+    pub(super) const PROHIBITED: u16 = 18;
+    pub(super) const NO_REACHABLE_AUTHORITY: u16 = 22;
+    pub(super) const NETWORK_ERROR: u16 = 23;
+}
+
+#[cfg(test)]
+mod tests;

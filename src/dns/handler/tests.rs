@@ -1,0 +1,327 @@
+use std::sync::{Mutex, OnceLock};
+
+use hickory_proto::op::{Edns, Message, Query as WireQuery, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::{DNSClass, Name as WireName, RData, RecordType};
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::config::ClientEntry;
+use crate::core::decision::{Permit, PolicyId};
+use crate::core::name::Name;
+use crate::core::query::Agent;
+use crate::core::record::{Data, Record};
+use crate::core::screen::Screened;
+
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<Vec<Event>>>);
+
+impl Report for Recorder {
+    fn report(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+/// Permits `api.example.com` and what is below it; other names are denied.
+struct Fake {
+    outcome: fn(&Query) -> Outcome,
+    passed: Arc<Mutex<Vec<Query>>>,
+    delay: Duration,
+}
+
+impl Pass for Fake {
+    async fn pass(&self, query: &Query, now: WallTime) -> Outcome {
+        if let Decision::Deny(denial) = self.decide(query, now) {
+            return Outcome::Denied(denial);
+        }
+        self.passed.lock().unwrap().push(query.clone());
+        tokio::time::sleep(self.delay).await;
+        (self.outcome)(query)
+    }
+
+    fn decide(&self, query: &Query, _: WallTime) -> Decision {
+        let permitted = query.name.as_str().ends_with("example.com") && query.kind.leads_to_connections();
+        if !permitted {
+            let policies = vec![PolicyId::new("story")];
+            return Decision::Deny(Denial { reason: Reason::NotPermitted, policies });
+        }
+        let openings = Arc::from([]);
+        Decision::Permit(Permit { policies: Vec::new(), openings, judges_addresses: false, valid_for: None })
+    }
+}
+
+fn answered(query: &Query) -> Outcome {
+    let address = "1.1.1.1".parse().unwrap();
+    let record = Record { owner: query.name.clone(), ttl: Ttl::from_wire(300), data: Data::Address(address) };
+    let screened = Screened {
+        chain: Vec::new(),
+        records: vec![record],
+        addresses: vec![address],
+        removed: Vec::new(),
+        negative: None,
+        ttl: Ttl::from_wire(300),
+        encoded: OnceLock::new(),
+    };
+    Outcome::Answered(Answered {
+        policies: Vec::new(),
+        screened: Arc::new(screened),
+        ttl: Ttl::from_wire(30),
+        opened: vec![address],
+        openings: Arc::from([]),
+    })
+}
+
+struct Wall {
+    handler: Handler<Fake, Recorder>,
+    events: Recorder,
+    passed: Arc<Mutex<Vec<Query>>>,
+}
+
+fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings), delay: Duration) -> Wall {
+    let entry = ClientEntry {
+        addresses: [Client::new("10.77.0.2".parse().unwrap())].into(),
+        agent: Agent::parse("claude").unwrap(),
+    };
+    let mut settings = Settings {
+        deny: DenyAnswer::Nxdomain,
+        deny_ttl: Ttl::from_wire(5),
+        max_in_flight: 8,
+        patience: Duration::from_secs(5),
+    };
+    change(&mut settings);
+    let events = Recorder::default();
+    let passed = Arc::new(Mutex::new(Vec::new()));
+    let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
+    let hooks = Hooks { now: || WallTime(0), denials: Arc::new(|_| 7) };
+    Wall { handler: Handler::new(gate, Clients::new(&[entry]), settings, hooks, events.clone()), events, passed }
+}
+
+fn wall() -> Wall {
+    wall_with(answered, |_| {}, Duration::ZERO)
+}
+
+fn query(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::query();
+    message.metadata.id = 77;
+    message.metadata.recursion_desired = true;
+    message.add_query(WireQuery::query(WireName::from_ascii(name).unwrap(), kind));
+    message.set_edns(Edns::new());
+    message
+}
+
+impl Wall {
+    async fn octets(&self, peer: &str, wire: &[u8]) -> Option<Vec<u8>> {
+        self.handler.answer(peer.parse().unwrap(), Transport::Udp, wire).await
+    }
+
+    async fn ask(&self, message: &Message) -> Message {
+        let wire = self.octets("10.77.0.2:4000", &message.to_vec().unwrap()).await.unwrap();
+        Message::from_vec(&wire).unwrap()
+    }
+
+    fn events(&self) -> Vec<&'static str> {
+        self.events.0.lock().unwrap().iter().map(Event::code).collect()
+    }
+}
+
+fn extended_error(message: &Message) -> Option<(u16, String)> {
+    match message.edns.as_ref()?.option(15.into())? {
+        EdnsOption::Unknown(15, data) => {
+            Some((u16::from_be_bytes([data[0], data[1]]), String::from_utf8(data[2..].to_vec()).unwrap()))
+        }
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_permitted_name_is_answered_with_the_leases_ttl_and_one_event() {
+    let wall = wall();
+    let answer = wall.ask(&query("API.example.com.", RecordType::A)).await;
+    assert_eq!((answer.id, answer.response_code, answer.answers[0].ttl), (77, ResponseCode::NoError, 30));
+    assert_eq!(answer.queries[0].name().to_ascii(), "API.example.com.");
+    assert_eq!(wall.events(), ["query.answered"]);
+    assert_eq!(wall.passed.lock().unwrap()[0].name, Name::parse("api.example.com").unwrap());
+}
+
+#[tokio::test]
+async fn a_denied_name_does_not_exist_and_the_answer_says_why() {
+    let wall = wall();
+    let answer = wall.ask(&query("telemetry.example.net.", RecordType::A)).await;
+    assert_eq!(answer.response_code, ResponseCode::NXDomain);
+    assert!(answer.authoritative && answer.answers.is_empty());
+    assert_eq!(answer.authorities[0].ttl, 5);
+    assert!(matches!(&answer.authorities[0].data, RData::SOA(soa) if soa.minimum == 5));
+    assert_eq!(extended_error(&answer), Some((15, "no policy permits this name (policy story)".into())));
+    assert_eq!(wall.events(), ["query.denied"]);
+
+    let wall = wall_with(answered, |settings| settings.deny = DenyAnswer::Refused, Duration::ZERO);
+    let answer = wall.ask(&query("telemetry.example.net.", RecordType::A)).await;
+    assert_eq!((answer.response_code, extended_error(&answer).unwrap().0), (ResponseCode::Refused, 15));
+}
+
+#[tokio::test]
+async fn a_denied_type_of_a_permitted_name_leaves_the_name_in_existence() {
+    let wall = wall();
+    let answer = wall.ask(&query("api.example.com.", RecordType::MX)).await;
+    assert_eq!((answer.response_code, answer.authorities.len()), (ResponseCode::NoError, 1));
+    assert_eq!(extended_error(&answer).unwrap().0, 15);
+
+    let emptied = |_: &Query| Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
+    let wall = wall_with(emptied, |_| {}, Duration::ZERO);
+    let answer = wall.ask(&query("api.example.com.", RecordType::AAAA)).await;
+    assert_eq!((answer.response_code, answer.answers.len()), (ResponseCode::NoError, 0));
+    assert_eq!(wall.events(), ["query.denied"]);
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused() {
+    let wall = wall();
+    let wire = query("api.example.com.", RecordType::A).to_vec().unwrap();
+    let answer = Message::from_vec(&wall.octets("10.77.0.9:4000", &wire).await.unwrap()).unwrap();
+    assert_eq!((answer.response_code, extended_error(&answer).unwrap().0), (ResponseCode::Refused, 18));
+    assert!(wall.passed.lock().unwrap().is_empty());
+    assert_eq!(wall.events(), ["query.denied"]);
+}
+
+#[tokio::test]
+async fn each_failure_is_servfail_with_its_extended_error() {
+    for (outcome, code) in [
+        ((|_: &Query| Outcome::Failed(Failure::UpstreamSilent)) as fn(&Query) -> Outcome, 22),
+        (|_| Outcome::Failed(Failure::UpstreamUnreachable), 23),
+        (|_| Outcome::Failed(Failure::KernelRefused), 0),
+    ] {
+        let wall = wall_with(outcome, |_| {}, Duration::ZERO);
+        let answer = wall.ask(&query("api.example.com.", RecordType::A)).await;
+        assert_eq!((answer.response_code, answer.answers.len()), (ResponseCode::ServFail, 0));
+        assert_eq!(extended_error(&answer).unwrap().0, code);
+        assert_eq!(wall.events(), ["query.failed"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_hangs_fails_and_releases_nothing() {
+    let wall = wall_with(answered, |_| {}, Duration::from_secs(3600));
+    let answer = wall.ask(&query("api.example.com.", RecordType::A)).await;
+    assert_eq!((answer.response_code, answer.answers.len()), (ResponseCode::ServFail, 0));
+    assert_eq!(wall.events(), ["query.failed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_cap_on_queries_in_flight_there_is_servfail_at_once() {
+    let wall = Arc::new(wall_with(answered, |settings| settings.max_in_flight = 2, Duration::from_secs(1)));
+    let held = tokio::spawn({
+        let wall = Arc::clone(&wall);
+        async move { wall.ask(&query("a.example.com.", RecordType::A)).await }
+    });
+    tokio::task::yield_now().await;
+    let answer = wall.ask(&query("b.example.com.", RecordType::A)).await;
+    assert_eq!(answer.response_code, ResponseCode::ServFail);
+    assert_eq!(held.await.unwrap().response_code, ResponseCode::NoError);
+}
+
+#[tokio::test]
+async fn an_answer_is_never_answered() {
+    let wall = wall();
+    let mut wire = query("api.example.com.", RecordType::A).to_vec().unwrap();
+    wire[2] |= 0x80;
+    assert_eq!(wall.octets("10.77.0.2:53", &wire).await, None);
+    assert_eq!(wall.octets("10.77.0.2:53", &wire[..14]).await, None);
+    assert_eq!(wall.octets("10.77.0.2:53", &wire[..5]).await, None);
+    assert!(wall.events().is_empty());
+}
+
+#[tokio::test]
+async fn malformed_and_unsupported_messages_get_their_response_codes() {
+    let wall = wall();
+    let whole = query("api.example.com.", RecordType::A).to_vec().unwrap();
+    let rcode =
+        async |wire: &[u8]| wall.octets("10.77.0.2:4000", wire).await.map(|answer| (answer[2], answer[3] & 0x0f));
+    assert_eq!(rcode(&whole[..20]).await, Some((0x81, 1)), "FORMERR");
+    let mut two = whole.clone();
+    two[5] = 2;
+    assert_eq!(rcode(&two).await.map(|code| code.1), Some(1));
+    for opcode in [2, 4, 5] {
+        let mut other = whole.clone();
+        other[2] = opcode << 3;
+        assert_eq!(rcode(&other).await, Some((0x80 | opcode << 3, 4)), "NOTIMP");
+    }
+    assert!(wall.events().is_empty());
+
+    let mut message = query("api.example.com.", RecordType::A);
+    message.edns.as_mut().unwrap().set_version(1);
+    let answer = wall.ask(&message).await;
+    assert_eq!((u16::from(answer.response_code), answer.edns.unwrap().version()), (16, 0));
+    let opt = wall.ask(&query("api.example.com.", RecordType::OPT)).await;
+    assert_eq!(opt.response_code, ResponseCode::FormErr);
+}
+
+#[tokio::test]
+async fn transfers_and_other_classes_are_refused_without_asking_anyone() {
+    let wall = wall();
+    for kind in [RecordType::AXFR, RecordType::IXFR] {
+        assert_eq!(wall.ask(&query("api.example.com.", kind)).await.response_code, ResponseCode::Refused);
+    }
+    let mut hesiod = query("api.example.com.", RecordType::A);
+    hesiod.queries[0].set_query_class(DNSClass::HS);
+    assert_eq!(wall.ask(&hesiod).await.response_code, ResponseCode::Refused);
+    assert!(wall.passed.lock().unwrap().is_empty());
+    assert_eq!(wall.events(), ["query.denied"; 3]);
+}
+
+#[tokio::test]
+async fn the_wall_tells_its_version_and_the_clients_denials_in_the_chaos_class() {
+    let wall = wall();
+    for (name, expected) in [("version.cedarwall.", env!("CARGO_PKG_VERSION")), ("denied.cedarwall.", "7")] {
+        let mut message = query(name, RecordType::TXT);
+        message.queries[0].set_query_class(DNSClass::CH);
+        let answer = wall.ask(&message).await;
+        assert_eq!(answer.answers[0].dns_class, DNSClass::CH);
+        assert!(answer.answers[0].data.to_string().contains(expected), "{}", answer.answers[0].data);
+    }
+    let mut other = query("version.bind.", RecordType::TXT);
+    other.queries[0].set_query_class(DNSClass::CH);
+    assert_eq!(wall.ask(&other).await.response_code, ResponseCode::Refused);
+}
+
+#[tokio::test]
+async fn any_is_answered_minimally_where_permitted_and_never_asked_upstream() {
+    let wall = wall();
+    let answer = wall.ask(&query("api.example.com.", RecordType::ANY)).await;
+    assert!(matches!(answer.answers[0].data, RData::HINFO(_)));
+    let answer = wall.ask(&query("api.example.net.", RecordType::ANY)).await;
+    assert_eq!(answer.response_code, ResponseCode::NXDomain);
+    assert!(wall.passed.lock().unwrap().is_empty());
+    assert_eq!(wall.events(), ["query.empty", "query.denied"]);
+}
+
+#[tokio::test]
+async fn a_name_no_policy_can_speak_of_is_denied() {
+    let wall = wall();
+    for label in [b"a.b".as_slice(), b"a b", b"a\0b"] {
+        let mut message = query("x.", RecordType::A);
+        let name = WireName::from_labels([label, b"example", b"com"]).unwrap();
+        message.queries[0].set_name(name);
+        let answer = wall.ask(&message).await;
+        assert_eq!((answer.response_code, answer.answers.len()), (ResponseCode::NXDomain, 0), "{label:?}");
+    }
+    let root = wall.ask(&query(".", RecordType::A)).await;
+    assert_eq!(root.response_code, ResponseCode::NoError, "were the root gone, so were everything below it");
+    assert!(wall.passed.lock().unwrap().is_empty());
+    assert_eq!(wall.events(), ["query.denied"; 4]);
+}
+
+proptest! {
+    #[test]
+    fn hostile_octets_get_a_short_readable_answer_or_none(octets in prop::collection::vec(any::<u8>(), 0..120), known: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let peer = if known { "10.77.0.2:9" } else { "10.77.0.3:9" };
+        let mut wire = octets;
+        if let Some(questions) = wire.get_mut(4..12) {
+            questions.copy_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
+        }
+        if let Some(answer) = runtime.block_on(wall().octets(peer, &wire)) {
+            prop_assert!(wire[2] & 0x80 == 0 && answer[2] & 0x80 != 0 && answer.len() <= 512);
+            prop_assert!(answer[..2] == wire[..2]);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The edge to DNS: listeners, the handler between them and the gate, and the
+//! way to the upstream servers. hickory's types stay in here.
+
+pub mod handler;
+pub mod listener;
+pub mod upstream;
+
+mod answer;
+mod limits;
+mod request;
+
+pub use handler::{Handler, Hooks, Pass, Settings};
+pub use listener::{BindError, Listeners};
+pub use upstream::Forwarder;
+
+use std::net::SocketAddr;
+
+use crate::core::config::Transport;
+
+/// What stands between a transport and the gate: bytes in, bytes out.
+pub trait Answer: Send + Sync + 'static {
+    /// The answer to the message `wire` from `peer`; `None` where silence is
+    /// the answer.
+    fn answer(
+        &self,
+        peer: SocketAddr,
+        transport: Transport,
+        wire: &[u8],
+    ) -> impl Future<Output = Option<Vec<u8>>> + Send;
+}

@@ -1,0 +1,99 @@
+//! Exchanges over UDP: one connected socket per query in flight, on a random
+//! port, kept for a few queries more.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::Instant;
+
+use super::any_port_for;
+use super::message::{Judged, Spelling, Transaction};
+use crate::core::decision::Failure;
+use crate::gate::Question;
+
+/// Sockets kept for later queries, per server.
+const KEPT: usize = 32;
+/// Queries after which a socket, and with it its port, is given up.
+const MAX_USES: u32 = 256;
+/// Age at which it is given up.
+const MAX_AGE: Duration = Duration::from_secs(10);
+/// Larger than the payload we announce; a longer answer is cut, and so
+/// malformed.
+const BUFFER: usize = 4096;
+
+/// The sockets to one server.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    server: SocketAddr,
+    idle: Mutex<Vec<Socket>>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    socket: UdpSocket,
+    opened: Instant,
+    uses: u32,
+}
+
+impl Sockets {
+    pub(super) const fn new(server: SocketAddr) -> Self {
+        Self { server, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Asks once, and waits for as long as the caller does. A socket on which
+    /// an answer may still be due is never used again: dropping this future
+    /// closes it.
+    pub(super) async fn exchange(&self, question: &Question) -> Result<Judged, Failure> {
+        let mut socket = self.take().await.map_err(|_| Failure::UpstreamUnreachable)?;
+        let transaction = Transaction::new(question, Spelling::Random);
+        let judged = socket.exchange(&transaction).await.map_err(|_| Failure::UpstreamUnreachable)?;
+        self.keep(socket);
+        Ok(judged)
+    }
+
+    async fn take(&self) -> io::Result<Socket> {
+        if let Some(socket) = self.take_idle() {
+            return Ok(socket);
+        }
+        // Port 0 and connect: the kernel picks a random port, and passes on
+        // only what this server sends.
+        let socket = UdpSocket::bind(any_port_for(self.server)).await?;
+        socket.connect(self.server).await?;
+        Ok(Socket { socket, opened: Instant::now(), uses: 0 })
+    }
+
+    fn take_idle(&self) -> Option<Socket> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|socket| socket.opened.elapsed() < MAX_AGE);
+        if idle.is_empty() {
+            return None;
+        }
+        let index = rand::random_range(0..idle.len());
+        Some(idle.swap_remove(index))
+    }
+
+    fn keep(&self, socket: Socket) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT && socket.uses < MAX_USES && socket.opened.elapsed() < MAX_AGE {
+            idle.push(socket);
+        }
+    }
+}
+
+impl Socket {
+    async fn exchange(&mut self, transaction: &Transaction) -> io::Result<Judged> {
+        self.uses += 1;
+        self.socket.send(transaction.wire()).await?;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let length = self.socket.recv(&mut buffer).await?;
+            match transaction.judge(buffer.get(..length).unwrap_or_default()) {
+                Judged::NotOurs => {}
+                judged => return Ok(judged),
+            }
+        }
+    }
+}

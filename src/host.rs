@@ -1,0 +1,127 @@
+//! What this host has and lacks: who we are, which interfaces there are, and
+//! whether the kernel will do what a wall needs.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use caps::{CapSet, Capability};
+use thiserror::Error;
+
+use crate::core::config::{Config, InterfaceName, Mode};
+use crate::nft::ruleset::Identity;
+
+/// Something a wall cannot stand without.
+#[derive(Debug, Error)]
+pub enum Lack {
+    /// No `nft` program.
+    #[error("the program `nft` is not installed; on Debian: apt-get install nftables")]
+    Nft,
+    /// Not allowed to change the ruleset.
+    #[error(
+        "this process may not change the kernel's ruleset (CAP_NET_ADMIN is missing); run it as root, or: \
+         setcap cap_net_admin,cap_net_bind_service+ep /usr/bin/cedarwall"
+    )]
+    NetAdmin,
+    /// Not allowed to listen on port 53.
+    #[error(
+        "this process may not listen on a port below 1024 (CAP_NET_BIND_SERVICE is missing); run it as root, or: \
+         setcap cap_net_admin,cap_net_bind_service+ep /usr/bin/cedarwall"
+    )]
+    NetBindService,
+}
+
+/// Checks what a wall cannot stand without.
+///
+/// # Errors
+/// The first thing this host lacks, with the command that mends it.
+pub fn require(config: &Config) -> Result<(), Lack> {
+    let nft = Command::new("nft").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !nft.is_ok_and(|status| status.success()) {
+        return Err(Lack::Nft);
+    }
+    if !holds(Capability::CAP_NET_ADMIN) {
+        return Err(Lack::NetAdmin);
+    }
+    let privileged = |port: u16| port < 1024;
+    if config.dns.listen.iter().any(|address| privileged(address.port())) && !holds(Capability::CAP_NET_BIND_SERVICE) {
+        return Err(Lack::NetBindService);
+    }
+    Ok(())
+}
+
+/// What would keep permitted traffic from flowing, or weaken the wall, each
+/// with the command that mends it. The wall stays closed meanwhile.
+pub fn advise(config: &Config) -> Vec<String> {
+    match &config.wall.mode {
+        Mode::Gateway { interfaces } => interfaces.iter().flat_map(advise_gateway).collect(),
+        Mode::Sidecar { .. } if nix::unistd::geteuid().is_root() => vec![
+            "in sidecar mode the daemon runs as root: a workload that is root, too, can use the daemon's way to its \
+             upstream servers; give the daemon a user of its own, or use gateway mode"
+                .to_owned(),
+        ],
+        Mode::Sidecar { .. } => Vec::new(),
+    }
+}
+
+/// The configuration with what only this host knows filled in: a sidecar that
+/// names no interface watches all of them.
+pub fn complete(mut config: Config) -> Config {
+    if let Mode::Sidecar { interfaces } = &mut config.wall.mode
+        && interfaces.is_empty()
+    {
+        *interfaces = present_interfaces();
+    }
+    config
+}
+
+/// Who this process is, as the sidecar's rules recognise it.
+pub fn identity() -> Identity {
+    Identity { uid: nix::unistd::geteuid().as_raw(), cgroup: own_cgroup() }
+}
+
+fn advise_gateway(interface: &InterfaceName) -> Vec<String> {
+    let name = interface.as_str();
+    if !Path::new("/sys/class/net").join(name).exists() {
+        return vec![format!(
+            "interface {name} is not there yet; its clients are held back from the moment it appears"
+        )];
+    }
+    let off = |family: &str| {
+        let path = format!("/proc/sys/net/{family}/conf/{name}/forwarding");
+        fs::read_to_string(path).is_ok_and(|value| value.trim() == "0")
+    };
+    let mut advice = Vec::new();
+    if off("ipv4") {
+        advice.push(format!(
+            "IPv4 forwarding is off on {name}, so even permitted traffic goes nowhere; sysctl -w net.ipv4.ip_forward=1"
+        ));
+    }
+    advice
+}
+
+fn holds(capability: Capability) -> bool {
+    caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
+}
+
+fn present_interfaces() -> Vec<InterfaceName> {
+    let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| InterfaceName::parse(entry.ok()?.file_name().to_str()?))
+        .filter(|name| name.as_str() != "lo")
+        .collect();
+    names.sort();
+    names
+}
+
+/// Our cgroup v2 path, where it tells us apart: not the root, and below the
+/// mount where `nft` looks for it.
+fn own_cgroup() -> Option<String> {
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return None;
+    }
+    let memberships = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = memberships.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let is_own = path != "/" && Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')).is_dir();
+    is_own.then(|| path.to_owned())
+}

@@ -1,0 +1,152 @@
+//! An upstream server that says whatever a test wants, and remembers what it
+//! was asked.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+
+use super::lab::enter;
+
+/// What came in: transport and question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Whether over TCP.
+    pub over_tcp: bool,
+    /// The name, lower case, without the final dot.
+    pub name: String,
+    /// The type.
+    pub kind: RecordType,
+}
+
+/// A running fake server.
+#[derive(Clone)]
+pub struct Upstream {
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// What to send back: octets, or nothing.
+pub type Script = dyn Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync;
+
+impl Upstream {
+    /// Starts a server on the internet at `address`.
+    pub fn start(address: &str, script: impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        let upstream = Self { asked: Arc::default() };
+        let script: Arc<Script> = Arc::new(script);
+        let address: SocketAddr = address.parse().expect("an address");
+        let (ready, bound) = std::sync::mpsc::channel();
+        let (over_udp, ready_udp, script_udp) = (upstream.clone(), ready.clone(), Arc::clone(&script));
+        thread::spawn(move || {
+            enter("internet");
+            let socket = UdpSocket::bind(address).expect("to bind");
+            ready_udp.send(()).expect("a waiting test");
+            let mut buffer = [0; 4096];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                if let Some(answer) = over_udp.hear(false, &buffer[..length], &*script_udp) {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        let over_tcp = upstream.clone();
+        thread::spawn(move || {
+            enter("internet");
+            let listener = TcpListener::bind(address).expect("to bind");
+            ready.send(()).expect("a waiting test");
+            for stream in listener.incoming().flatten() {
+                let (upstream, script) = (over_tcp.clone(), Arc::clone(&script));
+                thread::spawn(move || upstream.serve(stream, &*script));
+            }
+        });
+        bound.recv().expect("the UDP server");
+        bound.recv().expect("the TCP server");
+        upstream
+    }
+
+    /// Everything it was asked so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().expect("no panic elsewhere").clone()
+    }
+
+    /// How often it was asked for `name`.
+    pub fn count(&self, name: &str) -> usize {
+        self.asked().iter().filter(|asked| asked.name == name).count()
+    }
+
+    fn serve(&self, mut stream: std::net::TcpStream, script: &Script) -> Option<()> {
+        loop {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).ok()?;
+            let mut wire = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut wire).ok()?;
+            let answer = self.hear(true, &wire, script)?;
+            stream.write_all(&u16::try_from(answer.len()).ok()?.to_be_bytes()).ok()?;
+            stream.write_all(&answer).ok()?;
+        }
+    }
+
+    fn hear(&self, over_tcp: bool, wire: &[u8], script: &Script) -> Option<Vec<u8>> {
+        let message = Message::from_vec(wire).ok()?;
+        let question = message.queries.first()?;
+        let name = question.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
+        let asked = Asked { over_tcp, name, kind: question.query_type() };
+        self.asked.lock().expect("no panic elsewhere").push(asked.clone());
+        script(&asked, &message)
+    }
+}
+
+/// An answer to `query` with these records.
+pub fn answer(query: &Message, records: Vec<Record>) -> Message {
+    let mut message = Message::response(query.metadata.id, query.metadata.op_code);
+    message.metadata.message_type = MessageType::Response;
+    message.metadata.recursion_available = true;
+    message.add_queries(query.queries.iter().cloned());
+    message.add_answers(records);
+    message
+}
+
+/// An answer to `query` with nothing but this response code.
+pub fn refusal(query: &Message, code: ResponseCode) -> Message {
+    let mut message = answer(query, Vec::new());
+    message.metadata.response_code = code;
+    message
+}
+
+/// Its octets.
+pub fn wire(message: &Message) -> Option<Vec<u8>> {
+    message.to_vec().ok()
+}
+
+/// An address record, spelled as the question spells the name.
+pub fn address(query: &Message, ttl: u32, address: &str) -> Record {
+    address_of(query.queries[0].name().clone(), ttl, address)
+}
+
+/// An address record of any name.
+pub fn address_of(name: Name, ttl: u32, address: &str) -> Record {
+    let data = match address.parse().expect("an address") {
+        IpAddr::V4(address) => RData::A(A(address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(address)),
+    };
+    Record::from_rdata(name, ttl, data)
+}
+
+/// An alias.
+pub fn alias(from: Name, ttl: u32, to: &str) -> Record {
+    Record::from_rdata(from, ttl, RData::CNAME(CNAME(Name::from_ascii(to).expect("a name"))))
+}
+
+/// An upstream that gives `four` to A and `six` to AAAA questions.
+pub fn plain(ttl: u32, four: &'static str, six: &'static str) -> impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync {
+    move |asked, query| {
+        let records = match asked.kind {
+            RecordType::A => vec![address(query, ttl, four)],
+            RecordType::AAAA => vec![address(query, ttl, six)],
+            _ => Vec::new(),
+        };
+        wire(&answer(query, records))
+    }
+}
