@@ -1,8 +1,10 @@
 //! Putting the ruleset into the kernel, reading it back, and taking it away.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-use nftables::helper;
+use nftables::helper::{self, NftablesError};
 use nftables::schema::{NfListObject, NfObject};
 
 use super::Error;
@@ -24,8 +26,19 @@ pub fn install(table: &TableName, text: &str) -> Result<(), Error> {
 /// # Errors
 /// When `nft` is missing or refuses the text; it says why on standard error.
 pub fn apply(text: &str) -> Result<(), Error> {
-    helper::apply_ruleset_raw(text, helper::DEFAULT_NFT, helper::DEFAULT_ARGS)?;
-    Ok(())
+    const NFT: &str = "nft";
+    let failed = |inner| NftablesError::NftExecution { program: NFT.into(), inner };
+    // Not through the crate's `apply_ruleset_raw`: that adds `-j`, and then nft
+    // looks for JSON first and loses what it has read of a pipe that holds text.
+    let mut nft = Command::new(NFT).args(["-f", "-"]).stdin(Stdio::piped()).spawn().map_err(failed)?;
+    if let Some(mut stdin) = nft.stdin.take() {
+        stdin.write_all(text.as_bytes()).map_err(failed)?;
+    }
+    if nft.wait().map_err(failed)?.success() {
+        return Ok(());
+    }
+    let (hint, stdout, stderr) = ("applying ruleset".to_owned(), String::new(), String::new());
+    Err(Error::Nft(NftablesError::NftFailed { program: NFT.into(), hint, stdout, stderr }))
 }
 
 /// Whether the kernel holds every chain of `text` with every rule, and every
