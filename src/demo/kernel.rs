@@ -9,13 +9,19 @@ use super::stage::{OPEN_DNS, Place, TELEMETRY, finish};
 /// arrives for the telemetry host or the open DNS server.
 pub(super) fn count_arrivals() -> Result<(), Error> {
     let rules = format!(
-        "table inet seen {{ counter telemetry {{ }}; counter dns {{ }}; chain arriving {{
-            type filter hook prerouting priority raw; policy accept;
-            ip daddr {} counter name telemetry
-            ip6 daddr {} counter name telemetry
-            ip daddr {} counter name dns
-            ip6 daddr {} counter name dns
-        }} }}",
+        "table inet seen {{
+            counter telemetry {{
+            }}
+            counter dns {{
+            }}
+            chain arriving {{
+                type filter hook prerouting priority raw; policy accept;
+                ip daddr {} counter name telemetry
+                ip6 daddr {} counter name telemetry
+                ip daddr {} counter name dns
+                ip6 daddr {} counter name dns
+            }}
+        }}",
         TELEMETRY.ipv4, TELEMETRY.ipv6, OPEN_DNS.ipv4, OPEN_DNS.ipv6
     );
     finish(Place::Internet.command("nft").arg(rules)).map(drop)
