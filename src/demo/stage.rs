@@ -91,6 +91,9 @@ pub(super) fn build() -> Result<(), Error> {
     name_the_resolver()?;
     for place in Place::ALL {
         run("ip", &["netns", "add", place.name()])?;
+        // Nobody else is on the links, and looking for duplicate addresses takes
+        // seconds.
+        finish(place.command("sh").args(["-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"]))?;
         run("ip", &["-n", place.name(), "link", "set", "lo", "up"])?;
     }
     link(Place::Agent, "eth0", Place::Wall, "veth-agent")?;
@@ -160,12 +163,7 @@ fn link(one: Place, one_name: &str, other: Place, other_name: &str) -> Result<()
 }
 
 fn address(place: Place, link: &str, address: &str) -> Result<(), Error> {
-    let mut arguments = vec!["-n", place.name(), "address", "add", address, "dev", link];
-    if address.contains(':') {
-        // Nobody else is on the link, and duplicate address detection takes seconds.
-        arguments.push("nodad");
-    }
-    run("ip", &arguments).map(drop)
+    run("ip", &["-n", place.name(), "address", "add", address, "dev", link]).map(drop)
 }
 
 fn route(place: Place, to: &str, via: &str) -> Result<(), Error> {

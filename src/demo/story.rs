@@ -1,11 +1,11 @@
 //! The story itself, scene by scene.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,9 @@ pub fn tell(settings: &Settings, out: &mut dyn Write) -> Result<bool, Error> {
     report.scene("The stage").map_err(written())?;
     stage::build()?;
     let package = package::build()?;
-    let internet = start(Place::Internet.ourselves()?.arg("demo-internet").arg(&package.archive))?;
-    wait_for("the demo's internet", internet, || path("internet.ready").exists())?;
+    let mut internet = Place::Internet.ourselves()?;
+    internet.arg("demo-internet").arg(&package.archive);
+    start_part(&mut internet, "internet", || path("internet.ready").exists())?;
     kernel::count_arrivals()?;
     report.show("agent [sh, curl, tar] -- wall [cedarwall] -- internet [dns, api,").map_err(written())?;
     report.show("registry, telemetry]: three network namespaces, one kernel").map_err(written())?;
@@ -79,17 +80,17 @@ pub fn tell(settings: &Settings, out: &mut dyn Write) -> Result<bool, Error> {
     report.end(LAST_WORDS).map_err(written())
 }
 
-/// Waits until a part is up, as long as it lives.
-fn wait_for(what: &str, mut part: Child, is_up: impl Fn() -> bool) -> Result<(), Error> {
+/// Starts a part that goes on, and waits until it is up.
+fn start_part(command: &mut Command, name: &str, is_up: impl Fn() -> bool) -> Result<(), Error> {
+    let log_path = path(&format!("{name}.log"));
+    let failed = || Error::io(format!("cannot start {name}"));
+    let log = File::create(&log_path).map_err(failed())?;
+    let mut part = start(command.stdout(Stdio::null()).stderr(log))?;
     let deadline = Instant::now() + PATIENCE;
     while !is_up() {
-        let ended = part.try_wait().map_err(Error::io(what))?.is_some();
-        if ended || Instant::now() > deadline {
-            // Whichever it is, what it said last is all there is to say.
-            let _ = part.kill();
-            let output = part.wait_with_output().map_err(Error::io(what))?;
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::Part(format!("{what} did not come up: {said}")));
+        if part.try_wait().map_err(failed())?.is_some() || Instant::now() > deadline {
+            let said = fs::read_to_string(&log_path).unwrap_or_default();
+            return Err(Error::Part(format!("{name} did not come up:\n{}", said.trim())));
         }
         sleep(Duration::from_millis(5));
     }
@@ -182,8 +183,9 @@ fn raise_the_wall(catch_all: CatchAllForbid) -> Result<(), Error> {
     );
     let file = path("cedarwall.toml");
     write(&file, configuration)?;
-    let daemon = start(Place::Wall.ourselves()?.arg("serve").arg("--config").arg(&file))?;
-    wait_for("cedarwall serve", daemon, || is_ready(&path("control.sock")))
+    let mut daemon = Place::Wall.ourselves()?;
+    daemon.arg("serve").arg("--config").arg(&file);
+    start_part(&mut daemon, "cedarwall", || is_ready(&path("control.sock")))
 }
 
 /// `GET /readyz` on the control socket.
@@ -227,9 +229,12 @@ fn install(report: &mut Report<'_>, script: &Path) -> Result<(), Error> {
     report.check(&told, "it waited", took < Duration::from_secs(4)).map_err(written())?;
 
     let leases = kernel::lease_set()?;
-    let holds = |name: &str| leases.iter().any(|lease| lease.contains(&format!("\"{name}\"")));
-    let as_told = holds("registry.example.com") && holds("api.example.com") && leases.len() == 2;
-    let told = "nft list set inet cedarwall lease4: the two permitted names, no other";
+    let permitted = ["registry.example.com", "api.example.com"].map(|name| format!("\"{name}\""));
+    let all_held = permitted.iter().all(|name| leases.iter().any(|lease| lease.ends_with(name)));
+    let no_other =
+        leases.iter().all(|lease| lease.contains(" . 443 ") && permitted.iter().any(|name| lease.ends_with(name)));
+    let as_told = all_held && no_other;
+    let told = "nft list set inet cedarwall lease4: the two permitted names, port 443";
     report.check(told, &leases.join(", "), as_told).map_err(written())?;
     for lease in &leases {
         report.show(lease).map_err(written())?;
