@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -154,16 +154,17 @@ fn end(argument: &str, signal: Signal, patience: Duration) -> Result<(), Error> 
 }
 
 fn delete_link(name: &str) -> Result<(), Error> {
-    // It goes by itself with the namespace its other end is in, a moment after
-    // the last process there.
-    let exists = || std::path::Path::new("/sys/class/net").join(name).exists();
+    // Below /proc/sys/net, which shows the namespace of whoever looks; /sys may
+    // show another one. The link also goes by itself with the namespace of its
+    // other end, a moment after the last process there.
+    let exists = || Path::new("/proc/sys/net/ipv4/conf").join(name).exists();
     if !exists() {
         return Ok(());
     }
     process::ip(&["link", "delete", "dev", name]).map(drop).or_else(|error| if exists() { Err(error) } else { Ok(()) })
 }
 
-fn remove_folder(path: &std::path::Path) -> Result<(), Error> {
+fn remove_folder(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(Error::io(format!("cannot remove {}", path.display()))(error));

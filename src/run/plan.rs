@@ -65,7 +65,7 @@ impl Addresses {
             let count = pool.subnets(30).ok()?.count();
             let start = usize::from(seed).checked_rem(count)?;
             let all = pool.subnets(30).ok()?;
-            let ordered = all.clone().skip(start).chain(all.take(start));
+            let ordered = all.skip(start).chain(all.take(start));
             let free = |subnet: &Ipv4Net| !taken.iter().any(|other| overlap(*other, *subnet));
             let mut hosts = ordered.into_iter().find(free)?.hosts();
             Some(Self { wall: hosts.next()?, client: hosts.next()? })

@@ -70,7 +70,7 @@ fn keep_the_terminal_ours() -> Result<(), Error> {
         let condition = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number);
         condition.and_then(|condition| SeccompRule::new(vec![condition]))
     };
-    let rules = [libc::TIOCSTI, libc::TIOCLINUX].into_iter().map(|number| request(number as u64));
+    let rules = [libc::TIOCSTI, libc::TIOCLINUX].into_iter().map(request);
     let rules = rules.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
     let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| failed(&error))?;
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
