@@ -82,7 +82,7 @@ pub fn identity() -> Identity {
 
 fn advise_gateway(interface: &InterfaceName) -> Vec<String> {
     let name = interface.as_str();
-    if !Path::new("/sys/class/net").join(name).exists() {
+    if nix::net::if_::if_nametoindex(name).is_err() {
         return vec![format!(
             "interface {name} is not there yet; its clients are held back from the moment it appears"
         )];
@@ -105,13 +105,9 @@ fn holds(capability: Capability) -> bool {
 }
 
 fn present_interfaces() -> Vec<InterfaceName> {
-    let Ok(entries) = fs::read_dir("/sys/class/net") else { return Vec::new() };
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| InterfaceName::parse(entry.ok()?.file_name().to_str()?))
-        .filter(|name| name.as_str() != "lo")
-        .collect();
-    names.sort();
-    names
+    let Ok(interfaces) = nix::net::if_::if_nameindex() else { return Vec::new() };
+    let names = interfaces.iter().filter_map(|interface| InterfaceName::parse(interface.name().to_str().ok()?));
+    names.filter(|name| name.as_str() != "lo").collect()
 }
 
 /// Our cgroup v2 path, where it tells us apart: not the root, and below the

@@ -157,6 +157,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
                 self.denied(request, reply, subject, denial, is_whole_name)
             }
             Ok(Outcome::Failed(failure)) => self.failed(reply, subject, failure, started),
+            // The upstream servers have a shorter timeout of their own.
             Err(_) => self.failed(reply, subject, Failure::KernelSilent, started),
         }
     }

@@ -1,16 +1,15 @@
 //! The edge to DNS: listeners, the handler between them and the gate, and the
 //! way to the upstream servers. hickory's types stay in here.
 
-pub mod handler;
-pub mod listener;
-pub mod upstream;
-
 mod answer;
+mod handler;
 mod limits;
+mod listener;
 mod request;
+mod upstream;
 
 pub use handler::{Handler, Hooks, Pass, Settings};
-pub use listener::{BindError, Listeners};
+pub use listener::{BindError, Limits, Listeners};
 pub use upstream::Forwarder;
 
 use std::net::SocketAddr;

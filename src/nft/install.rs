@@ -1,11 +1,13 @@
 //! Putting the ruleset into the kernel, reading it back, and taking it away.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 
-use nftables::helper::{self, NftablesError};
+use nftables::helper;
 use nftables::schema::{NfListObject, NfObject};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::Error;
 use crate::core::config::TableName;
@@ -23,22 +25,19 @@ pub fn install(table: &TableName, text: &str) -> Result<(), Error> {
 
 /// Runs `text` through `nft`, as one transaction.
 ///
+/// It goes through an anonymous file rather than a pipe: `nft -j`, as the
+/// nftables crate calls it, first tries to read JSON, and what that attempt
+/// took out of a pipe would be missing from the text.
+///
 /// # Errors
-/// When `nft` is missing or refuses the text; it says why on standard error.
+/// When `nft` is missing or refuses the text, with its own words.
 pub fn apply(text: &str) -> Result<(), Error> {
-    const NFT: &str = "nft";
-    let failed = |inner| NftablesError::NftExecution { program: NFT.into(), inner };
-    // Not through the crate's `apply_ruleset_raw`: that adds `-j`, and then nft
-    // looks for JSON first and loses what it has read of a pipe that holds text.
-    let mut nft = Command::new(NFT).args(["-f", "-"]).stdin(Stdio::piped()).spawn().map_err(failed)?;
-    if let Some(mut stdin) = nft.stdin.take() {
-        stdin.write_all(text.as_bytes()).map_err(failed)?;
-    }
-    if nft.wait().map_err(failed)?.success() {
-        return Ok(());
-    }
-    let (hint, stdout, stderr) = ("applying ruleset".to_owned(), String::new(), String::new());
-    Err(Error::Nft(NftablesError::NftFailed { program: NFT.into(), hint, stdout, stderr }))
+    // Inherited by `nft`, so without CLOEXEC.
+    let mut file = File::from(memfd_create(c"ruleset", MFdFlags::empty()).map_err(io::Error::from)?);
+    file.write_all(text.as_bytes())?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    helper::get_current_ruleset_raw(helper::DEFAULT_NFT, ["-f", &path])?;
+    Ok(())
 }
 
 /// Whether the kernel holds every chain of `text` with every rule, and every

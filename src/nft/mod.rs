@@ -44,9 +44,10 @@ fn advice(error: &NftablesError) -> String {
         NftablesError::NftExecution { inner, .. } if inner.kind() == std::io::ErrorKind::NotFound => {
             "the program `nft` is not installed; on Debian: apt-get install nftables".to_owned()
         }
-        NftablesError::NftFailed { hint, .. } => {
-            format!("nft failed while {hint} (its own words are above); does this process have CAP_NET_ADMIN?")
+        NftablesError::NftFailed { stderr, .. } if stderr.contains("Operation not permitted") => {
+            "nft may not change the kernel's ruleset (CAP_NET_ADMIN is missing); run this as root".to_owned()
         }
+        NftablesError::NftFailed { stderr, .. } => format!("nft refused: {}", stderr.trim()),
         other => other.to_string(),
     }
 }

@@ -4,7 +4,11 @@
 //! `CI=true`; elsewhere it says so and is not run.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod client;
+pub mod lab;
 pub mod nft;
+pub mod upstream;
+pub mod wall;
 
 use std::thread;
 

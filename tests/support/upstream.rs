@@ -140,7 +140,11 @@ pub fn alias(from: Name, ttl: u32, to: &str) -> Record {
 }
 
 /// An upstream that gives `four` to A and `six` to AAAA questions.
-pub fn plain(ttl: u32, four: &'static str, six: &'static str) -> impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync {
+pub fn plain(
+    ttl: u32,
+    four: &'static str,
+    six: &'static str,
+) -> impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync {
     move |asked, query| {
         let records = match asked.kind {
             RecordType::A => vec![address(query, ttl, four)],

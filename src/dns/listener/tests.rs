@@ -35,7 +35,9 @@ struct Running {
 }
 
 fn run(address: &str, limits: Limits) -> Running {
-    let listeners = Listeners::bind(&[address.parse().unwrap()], limits).unwrap();
+    // The port that UDP was given may be taken for TCP: then another one.
+    let bind = || Listeners::bind(&[address.parse().unwrap()], limits);
+    let listeners = (0..16).find_map(|_| bind().ok()).unwrap();
     let address = listeners.addresses()[0];
     let (stop, stopping) = watch::channel(false);
     let echo = Arc::new(Echo::default());
@@ -148,6 +150,9 @@ async fn an_idle_connection_is_closed_but_not_while_an_answer_is_owed() {
     let running = run("127.0.0.1:0", Limits { idle: Duration::from_millis(50), ..limits() });
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     send(&mut stream, b"held").await;
+    sleep(Duration::from_millis(120)).await;
+    send(&mut stream, b"one").await;
+    assert_eq!(receive(&mut stream).await.unwrap(), b"one", "not idle: an answer was owed");
     assert_eq!(receive(&mut stream).await.unwrap(), b"held");
     assert!(is_closed(&mut stream).await);
 }

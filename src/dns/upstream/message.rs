@@ -43,6 +43,9 @@ pub(super) enum Spelling {
 pub(super) enum Judged {
     /// Not an answer to this query: a stray, or a forgery.
     NotOurs,
+    /// Ours but for the case of the name: a forgery, or one of the rare
+    /// servers that do not repeat the case.
+    Misspelled,
     /// Cut short: ask again over TCP.
     Truncated,
     /// The answer.
@@ -101,8 +104,13 @@ impl Transaction {
             return Judged::Useless(Failure::UpstreamRefused);
         }
         let asked = self.wire.get(HEADER..self.question_end);
-        if questions != 1 || message.get(HEADER..self.question_end) != asked {
+        let answered = message.get(HEADER..self.question_end);
+        if questions != 1 || answered.is_none() {
             return Judged::NotOurs;
+        }
+        if answered != asked {
+            let is_alike = answered.zip(asked).is_some_and(|(answered, asked)| differ_in_case_only(answered, asked));
+            return if is_alike { Judged::Misspelled } else { Judged::NotOurs };
         }
         let is_truncated = flags & 0x02 != 0;
         match rcode {
@@ -122,6 +130,13 @@ impl Transaction {
             None => Judged::Useless(Failure::UpstreamUnusable),
         }
     }
+}
+
+/// Whether two question sections have the same name but for its case, and the
+/// same type and class.
+fn differ_in_case_only(left: &[u8], right: &[u8]) -> bool {
+    let parts = |section: &[u8]| section.split_last_chunk::<4>().map(|(name, rest)| (name.to_ascii_lowercase(), *rest));
+    parts(left) == parts(right)
 }
 
 struct Sections {

@@ -34,19 +34,20 @@ impl Server {
         matches!(self.upstream.transport, Transport::Udp)
     }
 
-    /// Asks once, over TCP if the answer does not fit a datagram.
+    /// Asks once, over TCP if the answer does not fit a datagram, or if the
+    /// server does not repeat what makes its datagrams hard to forge.
     pub(super) async fn ask(&self, question: &Question) -> Result<Response, Failure> {
         let mut judged = match self.upstream.transport {
             Transport::Udp => self.sockets.exchange(question).await?,
             Transport::Tcp => Judged::Truncated,
         };
-        if judged == Judged::Truncated {
+        if matches!(judged, Judged::Truncated | Judged::Misspelled) {
             judged = tcp::exchange(self.upstream.address, question).await?;
         }
         match judged {
             Judged::Response(response) => Ok(response),
             Judged::Useless(failure) => Err(failure),
-            Judged::NotOurs | Judged::Truncated => Err(Failure::UpstreamUnusable),
+            Judged::NotOurs | Judged::Misspelled | Judged::Truncated => Err(Failure::UpstreamUnusable),
         }
     }
 

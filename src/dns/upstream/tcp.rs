@@ -19,7 +19,7 @@ const MAX_STRAYS: usize = 8;
 pub(super) async fn exchange(server: SocketAddr, question: &Question) -> Result<Judged, Failure> {
     let transaction = Transaction::new(question, Spelling::Canonical);
     match converse(server, &transaction).await {
-        Ok(Judged::NotOurs | Judged::Truncated) => Err(Failure::UpstreamUnusable),
+        Ok(Judged::NotOurs | Judged::Misspelled | Judged::Truncated) => Err(Failure::UpstreamUnusable),
         Ok(judged) => Ok(judged),
         Err(_) => Err(Failure::UpstreamUnreachable),
     }
@@ -34,7 +34,7 @@ async fn converse(server: SocketAddr, transaction: &Transaction) -> io::Result<J
         let mut message = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut message).await?;
         match transaction.judge(&message) {
-            Judged::NotOurs => {}
+            Judged::NotOurs | Judged::Misspelled => {}
             judged => return Ok(judged),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::any_port_for;
 use super::message::{Judged, Spelling, Transaction};
@@ -20,6 +20,9 @@ const KEPT: usize = 32;
 const MAX_USES: u32 = 256;
 /// Age at which it is given up.
 const MAX_AGE: Duration = Duration::from_secs(10);
+/// How long the true answer may take after one that has only the name's case
+/// wrong. Longer, and the server is one that does not repeat the case.
+const FORGERY_PATIENCE: Duration = Duration::from_millis(100);
 /// Larger than the payload we announce; a longer answer is cut, and so
 /// malformed.
 const BUFFER: usize = 4096;
@@ -50,7 +53,9 @@ impl Sockets {
         let mut socket = self.take().await.map_err(|_| Failure::UpstreamUnreachable)?;
         let transaction = Transaction::new(question, Spelling::Random);
         let judged = socket.exchange(&transaction).await.map_err(|_| Failure::UpstreamUnreachable)?;
-        self.keep(socket);
+        if judged != Judged::Misspelled {
+            self.keep(socket);
+        }
         Ok(judged)
     }
 
@@ -88,10 +93,18 @@ impl Socket {
         self.uses += 1;
         self.socket.send(transaction.wire()).await?;
         let mut buffer = vec![0; BUFFER];
+        let mut patience = None;
         loop {
-            let length = self.socket.recv(&mut buffer).await?;
-            match transaction.judge(buffer.get(..length).unwrap_or_default()) {
+            let received = match patience {
+                None => self.socket.recv(&mut buffer).await,
+                Some(until) => match timeout_at(until, self.socket.recv(&mut buffer)).await {
+                    Ok(received) => received,
+                    Err(_) => return Ok(Judged::Misspelled),
+                },
+            };
+            match transaction.judge(buffer.get(..received?).unwrap_or_default()) {
                 Judged::NotOurs => {}
+                Judged::Misspelled => patience = patience.or(Some(Instant::now() + FORGERY_PATIENCE)),
                 judged => return Ok(judged),
             }
         }

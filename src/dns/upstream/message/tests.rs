@@ -58,7 +58,8 @@ fn only_the_answer_to_this_very_query_is_ours() {
     query[2] &= 0x7f;
     let mut other_opcode = good.clone();
     other_opcode[2] |= 4 << 3;
-    for forged in [other_id, other_case, other_kind, query, other_opcode, good[..11].to_vec(), Vec::new()] {
+    assert_eq!(transaction.judge(&other_case), Judged::Misspelled);
+    for forged in [other_id, other_kind, query, other_opcode, good[..11].to_vec(), Vec::new()] {
         assert_eq!(transaction.judge(&forged), Judged::NotOurs);
     }
 }

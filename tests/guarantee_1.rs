@@ -1,0 +1,110 @@
+//! G1: an answer is never released before the kernel has acknowledged every
+//! address in it.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use support::client::{addresses, ask, verdict};
+use support::lab::{UPSTREAM, WALL, greeter, in_lab};
+use support::nft::elements;
+use support::run;
+use support::upstream::{Upstream, address, answer, plain, wire};
+use support::wall::{Setup, Wall};
+
+const API: &str = "203.0.113.7:443";
+
+#[test]
+fn an_answer_waits_for_the_kernel_and_names_what_it_opened() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        greeter(443);
+        let wall = Wall::start(lab, &Setup::default());
+        let api: SocketAddr = API.parse().unwrap();
+        assert!(!lab.connects("agent", api, Duration::from_secs(1)), "open before it was asked for");
+
+        let reply = lab.within("agent", || ask(WALL, "api.example.com", RecordType::A)).unwrap();
+        assert_eq!(addresses(&reply), ["203.0.113.7"]);
+        assert!(reply.metadata.authoritative && reply.metadata.recursion_available);
+        let lease = &elements("lease4")[0];
+        assert_eq!(lease.key, ["10.77.0.2", "203.0.113.7", "tcp", "443"]);
+        assert_eq!(lease.comment.as_deref(), Some("api.example.com"));
+        assert!(lab.connects("agent", api, Duration::from_secs(1)));
+
+        let reply = lab.within("agent", || ask(WALL, "api.example.com", RecordType::AAAA)).unwrap();
+        assert_eq!(addresses(&reply), ["2001:db8:2::7"]);
+        assert_eq!(elements("lease6")[0].key, ["fd77::2", "2001:db8:2::7", "tcp", "443"]);
+        assert!(lab.connects("agent", "[2001:db8:2::7]:443".parse().unwrap(), Duration::from_secs(1)));
+
+        let answered = wall.events("query.answered", 2);
+        assert_eq!(answered[0]["policies"], serde_json::json!(["api"]));
+        assert_eq!(answered[0]["opened"], serde_json::json!(["203.0.113.7"]));
+    });
+}
+
+#[test]
+fn a_full_set_means_servfail_and_no_address() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, |asked, query| {
+            let host: u8 = if asked.name == "api.example.com" { 7 } else { 8 };
+            wire(&answer(query, vec![address(query, 300, &format!("203.0.113.{host}"))]))
+        });
+        let setup = Setup { lease: "set_size = 1\nper_client = 1", ..Setup::default() };
+        let mut wall = Wall::start(lab, &setup);
+        let first = lab.within("agent", || ask(WALL, "api.example.com", RecordType::A)).unwrap();
+        assert_eq!(addresses(&first), ["203.0.113.7"]);
+        // The other client is not at its cap, but the set is full.
+        let second = lab.within("other", || ask("10.77.1.1:53", "registry.example.com", RecordType::A)).unwrap();
+        assert_eq!(verdict(&second).0, ResponseCode::ServFail);
+        assert_eq!(addresses(&second), Vec::<String>::new());
+        assert_eq!(wall.events("query.failed", 1)[0]["reason"], "kernel_refused");
+        assert!(wall.process().is_running());
+    });
+}
+
+#[test]
+fn one_query_that_the_kernel_refuses_does_not_fail_its_neighbours() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, |asked, query| {
+            let host = asked.name.trim_start_matches('h').split('.').next().and_then(|text| text.parse::<u8>().ok());
+            wire(&answer(query, vec![address(query, 300, &format!("203.0.113.{}", host.unwrap_or(1)))]))
+        });
+        let policy = r#"permit(principal, action == Action::"net.connect", resource in Domain::"example.com")
+            when { context.port == 443 && context.protocol == Protocol::"tcp" };"#;
+        let setup = Setup { policy, lease: "set_size = 10\nper_client = 10", ..Setup::default() };
+        let _wall = Wall::start(lab, &setup);
+        let ask_one = |client: &'static str, wall: &'static str, host: u32| {
+            std::thread::spawn(move || {
+                support::lab::enter(client);
+                ask(wall, &format!("h{host}.example.com"), RecordType::A).unwrap()
+            })
+        };
+        // Two clients at once want 16 elements where there is room for 10.
+        let asks: Vec<_> =
+            (0..8).flat_map(|host| [ask_one("agent", WALL, host), ask_one("other", "10.77.1.1:53", host)]).collect();
+        let replies: Vec<_> = asks.into_iter().map(|ask| ask.join().unwrap()).collect();
+        let answered = replies.iter().filter(|reply| !addresses(reply).is_empty()).count();
+        let failed = replies.iter().filter(|reply| verdict(reply).0 == ResponseCode::ServFail).count();
+        assert_eq!((answered, failed), (10, 6));
+        assert_eq!(elements("lease4").len(), 10);
+    });
+}
+
+#[test]
+fn a_table_that_is_gone_is_back_before_the_next_answer_that_needs_it() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        let wall = Wall::start(lab, &Setup::default());
+        let first = lab.within("agent", || ask(WALL, "api.example.com", RecordType::A)).unwrap();
+        assert_eq!(addresses(&first), ["203.0.113.7"]);
+        run("nft", &["delete", "table", "inet", "cedarwall"]);
+        let second = lab.within("agent", || ask(WALL, "registry.example.com", RecordType::A)).unwrap();
+        assert_eq!(addresses(&second), ["203.0.113.7"]);
+        let comments: Vec<_> = elements("lease4").into_iter().filter_map(|element| element.comment).collect();
+        assert_eq!(comments, ["api.example.com registry.example.com"]);
+        assert_eq!(wall.events("table.restored", 1)[0]["count"], 1);
+    });
+}

@@ -1,0 +1,148 @@
+//! A wall: the real binary, on the real kernel, in the laboratory.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lab::{Lab, Process, eventually};
+
+/// How a wall is set up, where it is not the usual one.
+pub struct Setup<'a> {
+    /// The policy's text.
+    pub policy: &'a str,
+    /// Lines added to `[dns]`.
+    pub dns: &'a str,
+    /// Lines added to `[wall]`.
+    pub wall: &'a str,
+    /// Lines added to `[lease]`.
+    pub lease: &'a str,
+    /// The upstream servers.
+    pub upstream: &'a [&'a str],
+}
+
+/// The two permits of the story, and the catch-all forbid left out: the
+/// default denies.
+pub const STORY: &str = r#"
+@id("api")
+permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"api.example.com:443");
+@id("registry")
+permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"registry.example.com:443");
+"#;
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { policy: STORY, dns: "", wall: "", lease: "", upstream: &["udp://198.51.100.53:53"] }
+    }
+}
+
+/// A running wall.
+pub struct Wall {
+    process: Process,
+    config: PathBuf,
+    socket: PathBuf,
+    journal: PathBuf,
+}
+
+/// The program under test.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_cedarwall"))
+}
+
+impl Wall {
+    /// Starts a wall in the laboratory's own namespace and waits until it is
+    /// ready.
+    pub fn start(lab: &Lab, setup: &Setup<'_>) -> Self {
+        let config = lab.write("cedarwall.toml", &configuration(lab, setup));
+        lab.write("policies/wall.cedar", setup.policy);
+        let process = Self::spawn(lab, &config);
+        let wall = Self { process, config, socket: lab.path("control.sock"), journal: lab.path("events.jsonl") };
+        wall.wait();
+        wall
+    }
+
+    /// Starts the daemon again on the same configuration.
+    pub fn restart(&mut self, lab: &Lab) {
+        self.process = Self::spawn(lab, &self.config);
+        self.wait();
+    }
+
+    fn spawn(lab: &Lab, config: &Path) -> Process {
+        lab.start(None, binary(), &["serve", "--config", config.to_str().expect("plain text")])
+    }
+
+    fn wait(&self) {
+        eventually("the wall is ready", Duration::from_secs(20), || {
+            self.socket.exists() && self.operator(&["status"]).is_some()
+        });
+    }
+
+    /// The daemon's process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What an operator's command prints as JSON; `None` if it fails.
+    pub fn operator(&self, command: &[&str]) -> Option<Value> {
+        let socket = self.socket.to_str().expect("plain text");
+        let output = std::process::Command::new(binary())
+            .args(command)
+            .args(["--json", "--socket", socket])
+            .stderr(std::process::Stdio::null())
+            .output()
+            .expect("the program starts");
+        if !output.status.success() {
+            return None;
+        }
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// The journal's events with this code, once there are at least `count`.
+    pub fn events(&self, code: &str, count: usize) -> Vec<Value> {
+        let mut found = Vec::new();
+        eventually(&format!("{count} x {code} in the journal"), Duration::from_secs(10), || {
+            let text = std::fs::read_to_string(&self.journal).unwrap_or_default();
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            found = lines.filter(|event| event["event"] == code).collect();
+            found.len() >= count
+        });
+        found
+    }
+}
+
+fn configuration(lab: &Lab, setup: &Setup<'_>) -> String {
+    let upstream: Vec<_> = setup.upstream.iter().map(|server| format!("{server:?}")).collect();
+    format!(
+        r#"
+[dns]
+listen = ["10.77.0.1:53", "[fd77::1]:53", "10.77.1.1:53"]
+upstream = [{upstream}]
+{dns}
+[policy]
+path = "policies/wall.cedar"
+[wall]
+mode = "gateway"
+interfaces = ["veth-agent", "veth-other"]
+allow_ranges = ["203.0.113.0/24", "2001:db8:2::/64"]
+{wall}
+[lease]
+{lease}
+[[client]]
+address = ["10.77.0.2", "fd77::2"]
+agent = "claude"
+[[client]]
+address = ["10.77.1.2", "fd77:1::2"]
+agent = "claude"
+[control]
+socket = "{socket}"
+[journal]
+path = "{journal}"
+"#,
+        upstream = upstream.join(", "),
+        dns = setup.dns,
+        wall = setup.wall,
+        lease = setup.lease,
+        socket = lab.path("control.sock").display(),
+        journal = lab.path("events.jsonl").display(),
+    )
+}
