@@ -14,8 +14,8 @@ WORKDIR /build
 # they change.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src \
-    && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs \
+    && printf '//! Empty.\nfn main() {}\n' > src/main.rs \
+    && echo '//! Empty.' > src/lib.rs \
     && cargo build --release --locked \
     && rm -r src
 
