@@ -108,7 +108,7 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
         // Two runs that start at once must not choose the same addresses.
         let lock = File::open(RUNTIME).map_err(Error::io(format!("cannot open {RUNTIME}")))?;
         lock.lock().map_err(Error::io(format!("cannot lock {RUNTIME}")))?;
-        network::connect(id, init_pid, janitor, id.0)?
+        network::connect(id, init_pid, janitor)?
     };
     let configuration = plan::configuration(settings, id, addresses, &settings.upstream);
     let mut daemon = raise_the_wall(&configuration, id, janitor)?;
@@ -117,7 +117,9 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
     init.say(&Orders {
         link: network::INNER_LINK.to_owned(),
         client: addresses.client,
+        client6: addresses.client6(),
         wall: addresses.wall,
+        wall6: addresses.wall6(),
         invoker: Invoker::of_sudo(|name| env::var(name).ok()),
         directory: env::current_dir().map_err(Error::io("cannot tell the current folder"))?,
         command: settings.command.clone(),

@@ -4,8 +4,11 @@
 //! IPv4 forwarding is a switch of the interface a packet comes in by
 //! (`ip_route_input_slow` looks at `IN_DEV_FORWARD` of it and of nothing
 //! else), so the link and its uplinks are enough and the host as a whole stays
-//! what it was. Several runs may share an uplink; a record under a lock counts
-//! them.
+//! what it was. For IPv6 that is so since Linux 6.17 (`force_forwarding`);
+//! before, there is only a switch for the whole host, which also ends the
+//! acceptance of router advertisements and is therefore left alone: IPv6 goes
+//! through only where the host is a router already. Several runs may share an
+//! uplink; a record under a lock counts them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -19,10 +22,81 @@ use super::Error;
 use super::plan::RUNTIME;
 use super::process::Process;
 
-/// Who uses which interface's forwarding, and what it was before.
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// The switch of one interface and family: a file below /proc/sys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Switch(PathBuf);
+
+impl Switch {
+    /// Of `interface`.
+    pub(super) fn of(family: Family, interface: &str) -> Self {
+        Self(match family {
+            Family::Ipv4 => Path::new("/proc/sys/net/ipv4/conf").join(interface).join("forwarding"),
+            Family::Ipv6 => Path::new("/proc/sys/net/ipv6/conf").join(interface).join("force_forwarding"),
+        })
+    }
+
+    /// Whether it would be off but for runs like ours.
+    pub(super) fn is_off_or_ours(&self) -> Result<bool, Error> {
+        with_record(|record| match record.switches.get(&self.key()) {
+            Some(entry) => Ok(entry.before == "0"),
+            None => Ok(self.read()? == "0"),
+        })
+    }
+
+    /// Turns it on without any record: for the link, which goes with its run.
+    pub(super) fn turn_on(&self) -> Result<(), Error> {
+        self.write("1")
+    }
+
+    fn key(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+
+    fn read(&self) -> Result<String, Error> {
+        let text = fs::read_to_string(&self.0).map_err(Error::io(format!("cannot read {}", self.0.display())))?;
+        Ok(text.trim().to_owned())
+    }
+
+    fn write(&self, value: &str) -> Result<(), Error> {
+        let what =
+            format!("cannot set forwarding in {} (is /proc/sys read-only, as in a container?)", self.0.display());
+        fs::write(&self.0, value).map_err(Error::io(what))
+    }
+}
+
+/// Whether IPv6 can be forwarded without making the whole host a router.
+pub(super) enum Ipv6 {
+    /// Interface by interface.
+    Switchable,
+    /// The host is a router already.
+    Always,
+    /// It cannot.
+    Never,
+}
+
+impl Ipv6 {
+    /// What this kernel and host offer.
+    pub(super) fn here() -> Self {
+        let all = Path::new("/proc/sys/net/ipv6/conf/all");
+        if fs::read_to_string(all.join("forwarding")).is_ok_and(|value| value.trim() != "0") {
+            return Self::Always;
+        }
+        if all.join("force_forwarding").exists() { Self::Switchable } else { Self::Never }
+    }
+}
+
+/// Who uses which switch, and what it was before.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
-    interfaces: BTreeMap<String, Use>,
+    switches: BTreeMap<String, Use>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,41 +106,37 @@ struct Use {
     janitors: Vec<Process>,
 }
 
-/// Whether `interface` would not forward but for runs like ours.
-pub(super) fn is_off_or_ours(interface: &str) -> Result<bool, Error> {
-    with_record(|record| match record.interfaces.get(interface) {
-        Some(entry) => Ok(entry.before == "0"),
-        None => Ok(read(interface)? == "0"),
-    })
-}
-
-/// Turns forwarding on for `interface` on behalf of the run that `janitor`
-/// cleans up after.
-pub(super) fn need(interface: &str, janitor: Process) -> Result<(), Error> {
-    with_record(|record| {
-        let before = read(interface)?;
-        let entry =
-            record.interfaces.entry(interface.to_owned()).or_insert_with(|| Use { before, janitors: Vec::new() });
+/// Turns `switch` on for the run that `janitor` cleans up after. The record is
+/// on disk before the kernel is told, so that a run killed in between leaves
+/// nothing on.
+pub(super) fn need(switch: &Switch, janitor: Process) -> Result<(), Error> {
+    let was_off = with_record(|record| {
+        let before = switch.read()?;
+        let entry = record.switches.entry(switch.key()).or_insert_with(|| Use { before, janitors: Vec::new() });
         entry.janitors.retain(|other| other.lives() && *other != janitor);
         entry.janitors.push(janitor);
-        if entry.before == "0" { write(interface, "1") } else { Ok(()) }
-    })
+        Ok(entry.before == "0")
+    })?;
+    // Nobody turns it off again while the record has us.
+    if was_off { switch.write("1") } else { Ok(()) }
 }
 
 /// Takes `janitor`'s run off the record; the last one restores what was.
 pub(super) fn release(janitor: Process) -> Result<(), Error> {
     with_record(|record| {
         let mut unused = BTreeSet::new();
-        for (interface, entry) in &mut record.interfaces {
+        for (switch, entry) in &mut record.switches {
             entry.janitors.retain(|other| other.lives() && *other != janitor);
             if entry.janitors.is_empty() {
-                unused.insert(interface.clone());
+                unused.insert(switch.clone());
             }
         }
-        for interface in unused {
-            let Some(entry) = record.interfaces.remove(&interface) else { continue };
-            if entry.before == "0" && path(&interface).exists() {
-                write(&interface, &entry.before)?;
+        for key in unused {
+            let Some(entry) = record.switches.remove(&key) else { continue };
+            let switch = Switch(key.into());
+            // The interface may have gone meanwhile.
+            if entry.before == "0" && switch.0.exists() {
+                switch.write(&entry.before)?;
             }
         }
         Ok(())
@@ -88,7 +158,7 @@ fn with_record<T>(change: impl FnOnce(&mut Record) -> Result<T, Error>) -> Resul
 
     let outcome = change(&mut record);
 
-    if record.interfaces.is_empty() {
+    if record.switches.is_empty() {
         fs::remove_file(&path).map_err(failed())?;
     } else {
         let text = serde_json::to_string(&record).map_err(|error| failed()(error.into()))?;
@@ -112,21 +182,4 @@ fn locked(path: &Path) -> std::io::Result<File> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn path(interface: &str) -> PathBuf {
-    Path::new("/proc/sys/net/ipv4/conf").join(interface).join("forwarding")
-}
-
-fn read(interface: &str) -> Result<String, Error> {
-    let path = path(interface);
-    let text = fs::read_to_string(&path).map_err(Error::io(format!("cannot read {}", path.display())))?;
-    Ok(text.trim().to_owned())
-}
-
-/// Sets the switch without any record: for the link, which goes with its run.
-pub(super) fn write(interface: &str, value: &str) -> Result<(), Error> {
-    let path = path(interface);
-    let mend = "is /proc/sys read-only, as in a container?";
-    fs::write(&path, value).map_err(Error::io(format!("cannot turn on forwarding in {} ({mend})", path.display())))
 }

@@ -2,7 +2,7 @@
 //! run's folder, before the command starts.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -23,8 +23,12 @@ pub(super) struct Orders {
     pub(super) link: String,
     /// Its address.
     pub(super) client: Ipv4Addr,
+    /// Its IPv6 address, if it has one.
+    pub(super) client6: Option<Ipv6Addr>,
     /// The wall's address: gateway and nameserver.
     pub(super) wall: Ipv4Addr,
+    /// The wall's IPv6 address: gateway.
+    pub(super) wall6: Option<Ipv6Addr>,
     /// Whom to become; `None`: stay root.
     pub(super) invoker: Option<Invoker>,
     /// Where the command starts.

@@ -3,7 +3,6 @@
 //! reaps, and ends as the command ends; the kernel then kills what is left.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -16,7 +15,7 @@ use nix::unistd::Pid;
 
 use super::handshake::{Orders, Report, Wire};
 use super::inside::block_signals;
-use super::{Error, mounts, privileges, process};
+use super::{Error, mounts, network, privileges, process};
 
 /// Lives init's life. `socket` is where the run waits for it.
 ///
@@ -46,17 +45,12 @@ fn prepare(orders: &Orders) -> Result<(), Error> {
 }
 
 fn furnish_network(orders: &Orders) -> Result<(), Error> {
-    let (link, address, gateway) = (&orders.link, format!("{}/30", orders.client), orders.wall.to_string());
-    // Leases are held per address and the wall listens on IPv4 here, so IPv6
-    // would open nothing; without it programs do not even try.
-    let switch = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
-    if Path::new(&switch).exists() {
-        fs::write(&switch, "1").map_err(Error::io(format!("cannot write {switch}")))?;
-    }
     process::ip(&["link", "set", "dev", "lo", "up"])?;
-    process::ip(&["address", "add", &address, "dev", link])?;
-    process::ip(&["link", "set", "dev", link, "up"])?;
-    process::ip(&["route", "add", "default", "via", &gateway])?;
+    network::furnish(&orders.link, orders.client, orders.client6)?;
+    process::ip(&["route", "add", "default", "via", &orders.wall.to_string()])?;
+    if let Some(wall) = orders.wall6 {
+        process::ip(&["-6", "route", "add", "default", "via", &wall.to_string()])?;
+    }
     Ok(())
 }
 

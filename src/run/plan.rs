@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::forwarding::Family;
 
 /// Where everything of all runs lives; gone when no run is left.
 pub(super) const RUNTIME: &str = "/run/cedarwall-run";
@@ -54,6 +55,9 @@ pub(super) struct Addresses {
     pub(super) wall: Ipv4Addr,
     /// The command.
     pub(super) client: Ipv4Addr,
+    /// The /64 of a unique local prefix (RFC 4193) that both have addresses in,
+    /// where the host has IPv6 to offer.
+    prefix6: Option<Ipv6Addr>,
 }
 
 impl Addresses {
@@ -68,8 +72,25 @@ impl Addresses {
             let ordered = all.skip(start).chain(all.take(start));
             let free = |subnet: &Ipv4Net| !taken.iter().any(|other| overlap(*other, *subnet));
             let mut hosts = ordered.into_iter().find(free)?.hosts();
-            Some(Self { wall: hosts.next()?, client: hosts.next()? })
+            Some(Self { wall: hosts.next()?, client: hosts.next()?, prefix6: None })
         })
+    }
+
+    /// Adds IPv6, in the prefix with this random Global ID (RFC 4193 section
+    /// 3.2.2 makes a clash too unlikely to look for one).
+    pub(super) fn add_ipv6(&mut self, global_id: u64) {
+        let bits = (u128::from(global_id & 0xff_ffff_ffff) << 80) | (0xfd_u128 << 120);
+        self.prefix6 = Some(Ipv6Addr::from_bits(bits));
+    }
+
+    /// The wall's IPv6 address.
+    pub(super) fn wall6(self) -> Option<Ipv6Addr> {
+        self.prefix6.map(|prefix| Ipv6Addr::from_bits(prefix.to_bits() | 1))
+    }
+
+    /// The command's IPv6 address.
+    pub(super) fn client6(self) -> Option<Ipv6Addr> {
+        self.prefix6.map(|prefix| Ipv6Addr::from_bits(prefix.to_bits() | 2))
     }
 }
 
@@ -88,29 +109,29 @@ pub(super) struct Route {
 }
 
 impl Route {
-    fn network(&self) -> Option<Ipv4Net> {
-        let bare = || self.dst.parse::<Ipv4Addr>().ok().map(Ipv4Net::from);
+    fn network(&self) -> Option<IpNet> {
+        let bare = || self.dst.parse::<IpAddr>().ok().map(IpNet::from);
         self.dst.parse().ok().or_else(bare)
     }
 
-    fn is_default(&self) -> bool {
-        self.dst == "default"
+    /// Whether it is a default route.
+    pub(super) fn leads_everywhere(&self) -> bool {
+        self.dst == "default" && self.dev.is_some()
     }
 }
 
 /// The networks some route covers. The default route covers all and counts for
 /// none.
 pub(super) fn taken(routes: &[Route]) -> Vec<Ipv4Net> {
-    routes.iter().filter_map(Route::network).collect()
+    let ipv4 = |network| if let IpNet::V4(network) = network { Some(network) } else { None };
+    routes.iter().filter_map(Route::network).filter_map(ipv4).collect()
 }
 
 /// The interfaces permitted packets leave and replies come back by: those of
 /// the default routes, and of routes into a range that answers may carry.
 pub(super) fn uplinks(routes: &[Route], allow_ranges: &[IpNet]) -> BTreeSet<String> {
-    let allowed = |network: Ipv4Net| {
-        allow_ranges.iter().any(|range| matches!(range, IpNet::V4(range) if overlap(*range, network)))
-    };
-    let leads_out = |route: &&Route| route.is_default() || route.network().is_some_and(allowed);
+    let allowed = |network: IpNet| allow_ranges.iter().any(|range| range.contains(&network) || network.contains(range));
+    let leads_out = |route: &&Route| route.leads_everywhere() || route.network().is_some_and(allowed);
     let unicast = |route: &&Route| route.kind.as_deref().is_none_or(|kind| kind == "unicast");
     let devices = routes.iter().filter(unicast).filter(leads_out).filter_map(|route| route.dev.clone());
     devices.filter(|device| device != "lo" && !device.starts_with("cedarwall-")).collect()
@@ -128,7 +149,7 @@ pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, u
          [policy]\npath = {policy}\ncatch_all_forbid = {catch_all}\n\n\
          [wall]\nmode = \"gateway\"\ninterfaces = [{interface}]\nverdict = {verdict}\n\
          allow_ranges = [{ranges}]\ntable = {table}\n\n\
-         [[client]]\naddress = {client}\nagent = {agent}\n\n\
+         [[client]]\naddress = [{client}]\nagent = {agent}\n\n\
          [control]\nsocket = {socket}\n\n\
          [journal]\npath = {journal}\n",
         listen = quoted(&format!("{}:53", addresses.wall)),
@@ -138,7 +159,9 @@ pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, u
         interface = quoted(&id.link()),
         verdict = word(&settings.verdict),
         table = quoted(&id.wall_table()),
-        client = quoted(&addresses.client.to_string()),
+        client = toml_list(
+            std::iter::once(addresses.client.to_string()).chain(addresses.client6().map(|address| address.to_string()))
+        ),
         agent = quoted(settings.agent.as_str()),
         socket = quoted(&folder.join("control.sock").to_string_lossy()),
         journal = quoted(&folder.join("events.jsonl").to_string_lossy()),
@@ -161,26 +184,31 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// The rules that translate the client's address on its way out. Where
+/// The rules that translate the client's addresses on their way out. Where
 /// forwarding was off on an uplink before us, nobody out there could use this
 /// host as a router, and the second chain keeps it so.
-pub(super) fn nat_rules(id: Id, addresses: Addresses, newly_forwarding: &BTreeSet<String>) -> String {
-    let table = id.nat_table();
-    let (client, link) = (addresses.client, id.link());
+pub(super) fn nat_rules(id: Id, addresses: Addresses, newly_forwarding: &BTreeSet<(Family, String)>) -> String {
+    let (table, link) = (id.nat_table(), id.link());
     let mut rules = format!(
-        "table inet {table} {{\n\tchain postrouting {{\n\
-         \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
-         \t\tip saddr {client} oifname != \"{link}\" masquerade\n\t}}\n"
+        "table inet {table} {{\n\tchain postrouting {{\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+         \t\tip saddr {} oifname != \"{link}\" masquerade\n",
+        addresses.client
     );
-    if !newly_forwarding.is_empty() {
-        let names = newly_forwarding.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-        let _ = write!(
+    if let Some(client) = addresses.client6() {
+        let _ = writeln!(rules, "\t\tip6 saddr {client} oifname != \"{link}\" masquerade");
+    }
+    rules.push_str("\t}\n\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n");
+    for (family, uplink) in newly_forwarding {
+        let family = match family {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        };
+        let _ = writeln!(
             rules,
-            "\tchain forward {{\n\t\ttype filter hook forward priority filter; policy accept;\n\
-             \t\tiifname {{ {names} }} ct state != {{ established, related }} drop\n\t}}\n"
+            "\t\tmeta nfproto {family} iifname \"{uplink}\" ct state != {{ established, related }} drop"
         );
     }
-    rules.push_str("}\n");
+    rules.push_str("\t}\n}\n");
     rules
 }
 

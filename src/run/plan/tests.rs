@@ -65,7 +65,8 @@ fn the_configuration_is_toml_and_survives_odd_paths() {
         json: false,
         command: vec!["true".to_owned()],
     };
-    let addresses = Addresses { wall: Ipv4Addr::new(10, 213, 0, 1), client: Ipv4Addr::new(10, 213, 0, 2) };
+    let addresses =
+        Addresses { wall: Ipv4Addr::new(10, 213, 0, 1), client: Ipv4Addr::new(10, 213, 0, 2), prefix6: None };
     let text = configuration(&settings, Id(0x1a2b), addresses, &["[2001:db8::1]:53".parse().unwrap()]);
     let parsed: toml::Table = text.parse().unwrap();
     assert_eq!(parsed["policy"]["path"].as_str(), settings.policy.to_str());
@@ -73,7 +74,7 @@ fn the_configuration_is_toml_and_survives_odd_paths() {
     assert_eq!(parsed["dns"]["upstream"][0].as_str(), Some("udp://[2001:db8::1]:53"));
     assert_eq!(parsed["wall"]["table"].as_str(), Some("cedarwall_run_1a2b"));
     assert_eq!(parsed["wall"]["interfaces"][0].as_str(), Some("cedarwall-1a2b"));
-    assert_eq!(parsed["client"][0]["address"].as_str(), Some("10.213.0.2"));
+    assert_eq!(parsed["client"][0]["address"][0].as_str(), Some("10.213.0.2"));
 }
 
 #[test]
@@ -83,9 +84,19 @@ fn a_link_name_fits_the_kernels_fifteen_octets() {
 
 #[test]
 fn an_uplink_that_did_not_forward_before_takes_no_new_flows() {
-    let addresses = Addresses { wall: Ipv4Addr::new(10, 213, 0, 1), client: Ipv4Addr::new(10, 213, 0, 2) };
-    let narrow = nat_rules(Id(1), addresses, &BTreeSet::from(["eth0".to_owned()]));
-    assert!(narrow.contains("iifname { \"eth0\" } ct state != { established, related } drop"));
+    let addresses = Addresses::choose(&[], 1).unwrap();
+    let narrow = nat_rules(Id(1), addresses, &BTreeSet::from([(Family::Ipv4, "eth0".to_owned())]));
+    assert!(narrow.contains("meta nfproto ipv4 iifname \"eth0\" ct state != { established, related } drop"));
     let router = nat_rules(Id(1), addresses, &BTreeSet::new());
-    assert!(!router.contains("hook forward"));
+    assert!(!router.contains("drop"));
+}
+
+#[test]
+fn ipv6_comes_from_a_unique_local_prefix_and_belongs_to_the_same_agent() {
+    let mut addresses = Addresses::choose(&[], 1).unwrap();
+    assert_eq!((addresses.wall6(), addresses.client6()), (None, None));
+    addresses.add_ipv6(u64::MAX);
+    assert_eq!(addresses.wall6(), "fdff:ffff:ffff::1".parse().ok());
+    assert_eq!(addresses.client6(), "fdff:ffff:ffff::2".parse().ok());
+    assert!(nat_rules(Id(1), addresses, &BTreeSet::new()).contains("ip6 saddr fdff:ffff:ffff::2"));
 }
