@@ -200,3 +200,79 @@ fn the_control_socket_and_the_kernels_switches_are_out_of_reach() {
         }
     });
 }
+
+/// The demo's internet, beyond the uplink.
+fn internet() -> Child {
+    let inside = |arguments: &[&str]| run("ip", &[["-n", "internet"].as_slice(), arguments].concat());
+    run("ip", &["netns", "add", "internet"]);
+    run("ip", &["link", "set", "beyond", "netns", "internet"]);
+    for switch in ["default", "uplink"] {
+        fs::write(format!("/proc/sys/net/ipv6/conf/{switch}/accept_dad"), "0").unwrap();
+    }
+    run("ip", &["address", "add", "2001:db8:ffff::2/64", "dev", "uplink", "nodad"]);
+    run("ip", &["route", "add", "default", "via", "2001:db8:ffff::1"]);
+    inside(&["link", "set", "lo", "up"]);
+    inside(&["link", "set", "beyond", "up"]);
+    inside(&["address", "add", "192.0.2.1/24", "dev", "beyond"]);
+    inside(&["address", "add", "2001:db8:ffff::1/64", "dev", "beyond", "nodad"]);
+    for number in [10, 20, 66, 53, 99] {
+        inside(&["address", "add", &format!("203.0.113.{number}/32"), "dev", "lo"]);
+        inside(&["address", "add", &format!("2001:db8::{number:x}/128"), "dev", "lo", "nodad"]);
+    }
+    fs::create_dir("/run/demo").unwrap();
+    fs::write("/run/demo/package", "the package").unwrap();
+    let child = Command::new("ip")
+        .args(["netns", "exec", "internet", env!("CARGO_BIN_EXE_cedarwall"), "demo-internet", "/run/demo/package"])
+        .spawn()
+        .unwrap();
+    wait_until("the internet", || fs::exists("/run/demo/internet.ready").unwrap());
+    child
+}
+
+/// The client's own addresses have no route back from there: what comes back
+/// was translated and forwarded.
+#[test]
+fn a_permitted_name_is_reached_over_ipv4_and_ipv6_and_forwarding_is_off_again() {
+    on_a_host(|| {
+        let mut internet = internet();
+        let before = what_the_host_is();
+        let ipv6_forwarding = || fs::read_to_string("/proc/sys/net/ipv6/conf/uplink/force_forwarding").ok();
+        let ipv6_before = ipv6_forwarding();
+        let mut families = vec!["-4"];
+        // Without this switch IPv6 would take making the whole host a router.
+        if ipv6_before.is_some() {
+            families.push("-6");
+        }
+        for family in families {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_cedarwall"));
+            let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/story");
+            command.args([
+                "run",
+                "--policy",
+                policy,
+                "--catch-all-forbid",
+                "default-deny",
+                "--upstream",
+                "203.0.113.53",
+            ]);
+            command.args([
+                "--allow-range",
+                "203.0.113.0/24",
+                "--allow-range",
+                "2001:db8::/32",
+                "--",
+                "curl",
+                "-sS",
+                "-m",
+                "5",
+            ]);
+            let url = "http://registry.example.com:443/left-pad-1.0.0.tar.gz";
+            let fetched = output(command.args([family, url]).env_remove("SUDO_UID"));
+            assert!(text(&fetched).starts_with("the package"), "{family}: {}", text(&fetched));
+        }
+        internet.kill().unwrap();
+        internet.wait().unwrap();
+        assert_eq!(what_the_host_is(), before);
+        assert_eq!(ipv6_forwarding(), ipv6_before);
+    });
+}
