@@ -1,5 +1,7 @@
 //! `cedarwall demo`: the story goes as told, in time and in width.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::process::{Command, Stdio};

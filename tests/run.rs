@@ -1,6 +1,8 @@
 //! `cedarwall run`, the real program on the real kernel, on a host that is a
 //! network and mount namespace made for the test.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod support;
 
 use std::fs;

@@ -283,9 +283,8 @@ fn evidence(report: &mut Report<'_>, before: u64) -> Result<(), Error> {
     let told = "the journal has the denied name, the client, the agent and the reason";
     report.check(told, &format!("{} lines", denials.len()), !denials.is_empty() && agents).map_err(written())?;
     if let Some(line) = denials.first() {
-        let field = |name: &str| line.get(name).map(|value| value.to_string().replace('"', "")).unwrap_or_default();
-        let told =
-            ["name", "type", "client", "agent", "reason", "policies"].map(|name| format!("{name}={}", field(name)));
+        let field = |name: &str| Some(format!("{name}={}", line.get(name)?.as_str()?));
+        let told: Vec<_> = ["name", "type", "client", "agent", "reason"].into_iter().filter_map(field).collect();
         report.show(&told.join(" ")).map_err(written())?;
     }
     if let Some((number, text)) = package::line_about(DENIED) {
