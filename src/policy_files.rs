@@ -1,56 +1,98 @@
 //! The edge to policy files: a `.cedar` file, or a folder of them with an
-//! optional `entities.json`.
+//! optional `entities.json`, into [`Sources`].
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+
+use thiserror::Error;
 
 use crate::core::policy::Sources;
 
-/// Why they cannot be read.
-#[derive(Debug, thiserror::Error)]
+/// The name under which a folder may list agents and teams.
+const ENTITIES: &str = "entities.json";
+
+/// Why a policy could not be read.
+#[derive(Debug, Error)]
 pub enum Error {
-    /// A file or folder.
-    #[error("cannot read the policy {}: {source}", path.display())]
+    /// There is no such file or folder.
+    #[error("{}: there is no such policy file or folder; name a .cedar file or a folder of them", .0.display())]
+    Missing(PathBuf),
+    /// It is there and cannot be read.
+    #[error("{}: this cannot be read: {source}; the user cedarwall runs as needs to read it", .path.display())]
     Unreadable {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// A folder without policies would permit nothing: surely not what was
-    /// meant.
-    #[error("the policy folder {} holds no .cedar file", .0.display())]
-    Empty(PathBuf),
+    /// It is not UTF-8.
+    #[error("{}: this is not UTF-8 text; save it as UTF-8", .0.display())]
+    NotText(PathBuf),
+    /// A folder without policies.
+    #[error("{}: this folder has no .cedar file; put the policies into files named *.cedar", .0.display())]
+    NoPolicies(PathBuf),
 }
 
-/// Reads them, a folder's files in the order of their names.
+/// Reads the policy at `path`. A file brings no `entities.json` along; a
+/// folder's files come in the order of their names, and its own folders and
+/// hidden files are left alone.
 ///
 /// # Errors
-/// When they cannot be read, or a folder holds none.
+/// Names the file that cannot be used, and what to do.
 pub fn read(path: &Path) -> Result<Sources, Error> {
-    let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
-    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Ok(Sources { policies: vec![text_of(path)?], entities: None });
+    let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
+    if !metadata.is_dir() {
+        return Ok(Sources { policies: vec![text(path)?], entities: None });
     }
-
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(unreadable)?;
-    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "cedar"));
-    files.sort();
+    let files = policy_files(path)?;
     if files.is_empty() {
-        return Err(Error::Empty(path.to_owned()));
+        return Err(Error::NoPolicies(path.to_owned()));
     }
-    let entities = path.join("entities.json");
-    Ok(Sources {
-        policies: files.iter().map(|file| text_of(file)).collect::<Result<_, _>>()?,
-        entities: entities.exists().then(|| text_of(&entities)).transpose()?,
-    })
+    let policies = files.iter().map(|file| text(file)).collect::<Result<_, _>>()?;
+    let entities = path.join(ENTITIES);
+    let exists = entities.try_exists().map_err(|source| unreadable(&entities, source))?;
+    Ok(Sources { policies, entities: if exists { Some(text(&entities)?) } else { None } })
 }
 
-/// The name to show in messages, and the text.
-fn text_of(path: &Path) -> Result<(String, String), Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+/// Reads several, as one policy. Of several `entities.json` the first counts.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_all<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Sources, Error> {
+    let mut all = Sources::default();
+    for path in paths {
+        let sources = read(path)?;
+        all.policies.extend(sources.policies);
+        all.entities = all.entities.or(sources.entities);
+    }
+    Ok(all)
+}
+
+fn policy_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|source| unreadable(folder, source))? {
+        let file = entry.map_err(|source| unreadable(folder, source))?.path();
+        let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && file.extension().is_some_and(|extension| extension == "cedar") && !file.is_dir() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn text(path: &Path) -> Result<(String, String), Error> {
+    let octets = fs::read(path).map_err(|source| unreadable(path, source))?;
+    let text = String::from_utf8(octets).map_err(|_| Error::NotText(path.to_owned()))?;
     Ok((path.display().to_string(), text))
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    if source.kind() == io::ErrorKind::NotFound {
+        return Error::Missing(path.to_owned());
+    }
+    Error::Unreadable { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -58,19 +100,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_read_in_the_order_of_names_with_its_entities() {
+    fn a_folder_is_its_cedar_files_in_order_and_its_entities() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("b.cedar", "B"), ("a.cedar", "A"), ("entities.json", "[]"), ("notes.txt", "no")] {
+        for (name, text) in [("b.cedar", "b"), ("a.cedar", "a"), (".c.cedar", "c"), ("d.txt", "d"), (ENTITIES, "[]")] {
             fs::write(folder.path().join(name), text).unwrap();
         }
+        fs::create_dir(folder.path().join("e.cedar")).unwrap();
         let sources = read(folder.path()).unwrap();
-        assert_eq!(sources.policies.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+        assert_eq!(sources.policies.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(sources.policies[0].0.ends_with("/a.cedar"));
         assert_eq!(sources.entities.unwrap().1, "[]");
     }
 
     #[test]
-    fn a_folder_without_policies_is_refused() {
+    fn what_cannot_be_used_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(read(folder.path()), Err(Error::Empty(_))));
+        assert!(matches!(read(folder.path()), Err(Error::NoPolicies(_))));
+        assert!(matches!(read(&folder.path().join("none")), Err(Error::Missing(_))));
+        let latin = folder.path().join("latin.cedar");
+        fs::write(&latin, [0xfc]).unwrap();
+        assert!(matches!(read(folder.path()), Err(Error::NotText(path)) if path == latin));
     }
 }

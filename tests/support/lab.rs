@@ -56,8 +56,12 @@ impl Lab {
         let folder = tempfile::Builder::new().prefix("lab").tempdir_in("/run").expect("a folder");
         let script = "
             set -e
+            # Duplicate address detection would hold IPv6 up for a second.
+            at_once='for knob in all default; do echo 0 > /proc/sys/net/ipv6/conf/$knob/accept_dad; done'
+            sh -c \"$at_once\"
             for name in agent other internet; do
                 ip netns add $name
+                ip netns exec $name sh -c \"$at_once\"
                 ip -n $name link set lo up
             done
             ip link set lo up

@@ -25,9 +25,11 @@ pub struct Setup<'a> {
 /// default denies.
 pub const STORY: &str = r#"
 @id("api")
-permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"api.example.com:443");
+permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"api.example.com:443")
+    when { context.protocol == Protocol::"tcp" };
 @id("registry")
-permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"registry.example.com:443");
+permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"registry.example.com:443")
+    when { context.protocol == Protocol::"tcp" };
 "#;
 
 impl Default for Setup<'_> {
@@ -119,7 +121,7 @@ listen = ["10.77.0.1:53", "[fd77::1]:53", "10.77.1.1:53"]
 upstream = [{upstream}]
 {dns}
 [policy]
-path = "policies/wall.cedar"
+path = "policies"
 [wall]
 mode = "gateway"
 interfaces = ["veth-agent", "veth-other"]

@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use cedar_policy_core::ast::{Expr, ExprKind, Policy, StaticPolicy, UnaryOp, Var};
 
-/// Parts that mention the address may be nested this deep.
-pub(super) const MAX_DEPTH: usize = 1000;
+use super::lint::MAX_DEPTH;
 
 /// Which way to err.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,7 +49,7 @@ fn overriding(forbid: &Statement, statements: &[Statement]) -> Option<Problem> {
     if overridden == 0 {
         return None;
     }
-    let permits = if overridden == 1 { "the one permit".to_owned() } else { format!("all {overridden} permits") };
+    let permits = if overridden == 1 { "the one permit".to_owned() } else { format!("the {overridden} permits") };
     let message = format!(
         "`{}` denies everything: in Cedar a forbid overrides every permit, so {permits} here are void",
         forbid.id

@@ -17,6 +17,11 @@ use super::super::query::Port;
 use super::literal::{self, Fault};
 use super::statement::Statement;
 
+/// Conditions may be nested this deep. Cedar's evaluator recurses, and gives
+/// up with an error (which denies) when its stack runs low; a policy must not
+/// depend on which thread evaluates it.
+pub(super) const MAX_DEPTH: usize = 64;
+
 /// What deciding has to know of a statement.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -81,6 +86,13 @@ impl<'a> Walk<'a> {
     /// Visits every sub-expression. A stack of our own, because a chain of
     /// `||` may be as deep as the file is long.
     fn condition(&mut self, condition: &'a Expr) {
+        if is_deeper(condition, MAX_DEPTH) {
+            let place = self.statement.place.clone();
+            let message =
+                format!("this condition is nested, or strings operators together, more than {MAX_DEPTH} deep");
+            let help = "write it as several policies, or the alternatives as one set: [\"a\", \"b\"].contains(…)";
+            return self.problems.push(Problem::error(place, message).with_help(help));
+        }
         let mut waiting = vec![condition];
         while let Some(expression) = waiting.pop() {
             self.expression(expression, &mut waiting);
@@ -168,7 +180,7 @@ impl<'a> Walk<'a> {
         // a set of another kind than literals is refused at its member.
         let all_literal =
             members.iter().all(|member| matches!(member.expr_kind(), ExprKind::Lit(_)) || integer(member).is_some());
-        all_literal && members.iter().fold(true, |understood, member| self.comparison(subject, member) && understood)
+        all_literal && members.iter().all(|member| self.comparison(subject, member))
     }
 
     fn hierarchy(&mut self, left: &'a Expr, right: &'a Expr) -> bool {
@@ -286,6 +298,32 @@ impl<'a> Walk<'a> {
 
     fn refuse(&mut self, at: &Expr, message: String, help: &str) {
         self.fault(at, Fault { message, help: help.to_owned() });
+    }
+}
+
+fn is_deeper(condition: &Expr, limit: usize) -> bool {
+    let mut level = vec![condition];
+    for _ in 0..limit {
+        level = level.into_iter().flat_map(children).collect();
+    }
+    !level.is_empty()
+}
+
+fn children(expression: &Expr) -> Vec<&Expr> {
+    match expression.expr_kind() {
+        ExprKind::Lit(_) | ExprKind::Slot(_) | ExprKind::Unknown(_) | ExprKind::Var(_) => Vec::new(),
+        ExprKind::BinaryApp { arg1, arg2, .. } => vec![arg1, arg2],
+        ExprKind::GetAttr { expr, .. }
+        | ExprKind::HasAttr { expr, .. }
+        | ExprKind::ExtHasAttr { expr, .. }
+        | ExprKind::Is { expr, .. }
+        | ExprKind::Like { expr, .. }
+        | ExprKind::UnaryApp { arg: expr, .. } => vec![expr],
+        ExprKind::If { test_expr, then_expr, else_expr } => vec![test_expr, then_expr, else_expr],
+        ExprKind::And { left, right } | ExprKind::Or { left, right } => vec![left, right],
+        ExprKind::ExtensionFunctionApp { args, .. } => args.iter().collect(),
+        ExprKind::Set(members) => members.iter().collect(),
+        ExprKind::Record(fields) => fields.values().collect(),
     }
 }
 

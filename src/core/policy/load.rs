@@ -9,8 +9,8 @@ use cedar_policy_core::ast::Effect;
 use super::super::config::CatchAllForbid;
 use super::super::decision::PolicyId;
 use super::super::problem::Problem;
-use super::address::{Bound, MAX_DEPTH, without_address};
-use super::lint::{self, Facts};
+use super::address::{Bound, without_address};
+use super::lint::{self, Facts, MAX_DEPTH};
 use super::ports::Breakpoints;
 use super::principals::Principals;
 use super::schema::Vocabulary;
@@ -86,7 +86,14 @@ fn invalid(sources: &Sources, statements: &[Statement], vocabulary: &Vocabulary)
         statements.iter().map(|statement| (statement.id.as_str(), &*statement.place.file)).collect();
     let described = |id: &cedar_policy::PolicyId, diagnosis: &dyn miette::Diagnostic| {
         let file = files.get(AsRef::<str>::as_ref(id)).copied().unwrap_or_default();
-        statement::described(file, texts.get(file).copied().unwrap_or_default(), diagnosis)
+        let problem = statement::described(file, texts.get(file).copied().unwrap_or_default(), diagnosis);
+        if problem.message.contains("for Action::\"dns.query\" not found")
+            || problem.message.contains("entity type `Domain` not found")
+        {
+            return problem
+                .with_help("this policy covers `dns.query` too; limit it: action == Action::\"net.connect\"");
+        }
+        problem
     };
 
     let result = Validator::new(vocabulary.schema.clone()).validate(&set, ValidationMode::Strict);

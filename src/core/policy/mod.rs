@@ -10,6 +10,7 @@
 
 mod address;
 mod catch_all;
+mod code;
 mod decide;
 mod lint;
 mod literal;

@@ -12,6 +12,7 @@ use miette::Diagnostic;
 
 use super::super::decision::PolicyId;
 use super::super::problem::{Place, Problem};
+use super::code::{self, effect_offset};
 
 /// Longest policy id, in characters: it has to fit into an EDE text and a log
 /// line.
@@ -62,6 +63,10 @@ pub(super) fn parse(files: &[(String, String)]) -> Result<Vec<Statement>, Vec<Pr
 }
 
 fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>, Vec<Problem>> {
+    if let Some((offset, message)) = code::excess(text) {
+        let problem = Problem::error(Place::of_offset(file, text, offset), message);
+        return Err(vec![problem.with_help("write it as several policies, or its alternatives as one set")]);
+    }
     let set = PolicySet::from_str(text)
         .map_err(|errors| errors.iter().map(|error| described(file, text, error)).collect::<Vec<_>>())?;
 
@@ -144,43 +149,6 @@ pub(super) fn described(file: &str, text: &str, diagnosis: &dyn Diagnostic) -> P
 /// A terminal's line must not be broken by what somebody put into a file.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
-}
-
-/// Where `permit` or `forbid` stands in a policy's text: after its annotations
-/// and comments.
-fn effect_offset(text: &str) -> usize {
-    let mut rest = text;
-    loop {
-        let offset = text.len() - rest.len();
-        rest = if let Some(comment) = rest.strip_prefix("//") {
-            comment.find('\n').and_then(|end| comment.get(end..)).unwrap_or_default()
-        } else if let Some(string) = rest.strip_prefix('"') {
-            after_string(string)
-        } else if rest.starts_with("permit") || rest.starts_with("forbid") {
-            return offset;
-        } else if let Some(name) = rest.strip_prefix('@') {
-            name.trim_start().trim_start_matches(|character: char| character.is_alphanumeric() || character == '_')
-        } else {
-            let mut characters = rest.chars();
-            if characters.next().is_none() {
-                return 0;
-            }
-            characters.as_str()
-        };
-    }
-}
-
-/// What follows the string literal whose opening quote has just been read.
-fn after_string(text: &str) -> &str {
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => break,
-            '\\' => drop(characters.next()),
-            _ => {}
-        }
-    }
-    characters.as_str()
 }
 
 #[cfg(test)]
