@@ -56,6 +56,10 @@ enum Command {
     Down(down::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    #[command(flatten)]
+    RunPart(run::Part),
+    #[command(flatten)]
+    DemoPart(demo::Part),
 }
 
 impl CommandLine {
@@ -66,8 +70,8 @@ impl CommandLine {
     pub fn execute(self, out: &mut dyn Write) -> Result<ExitCode, Error> {
         match self.command {
             Command::Serve(arguments) => serve::execute(&arguments),
-            Command::Run(arguments) => run::execute(&arguments),
-            Command::Demo(arguments) => demo::execute(&arguments, out),
+            Command::Run(arguments) => run::execute(arguments),
+            Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
             Command::Status(arguments) => status::execute(&arguments, out),
@@ -77,6 +81,8 @@ impl CommandLine {
             Command::Down(arguments) => down::execute(&arguments, out),
             Command::Completions(arguments) => completions::execute(&arguments, out),
             Command::Man(arguments) => man::execute(&arguments, out),
+            Command::RunPart(part) => run::execute_part(&part),
+            Command::DemoPart(part) => demo::execute_part(&part, out),
         }
     }
 }

@@ -28,7 +28,14 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Error> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colour).init();
+    // A reader of standard error that goes away must not end the threads that
+    // write there: told to report such a failure, the layer would panic.
+    tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .init();
     let config = config_file::read(&arguments.config).map_err(|error| Error::said(error.to_string()))?;
     daemon::serve(config).map_err(|error| Error::said(error.to_string()))?;
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,66 @@
+# syntax=docker/dockerfile:1
+#
+#   docker build -t cedarwall .
+#   docker run --network host --cap-add NET_ADMIN \
+#       -v ./cedarwall.toml:/etc/cedarwall/cedarwall.toml:ro \
+#       -v ./policies:/etc/cedarwall/policies:ro cedarwall
+#
+# The network is the host's, because the wall is: it guards interfaces there.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+
+# Dependencies first, against an empty crate: this layer is rebuilt only when
+# they change.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src \
+    && printf '//! Empty.\nfn main() {}\n' > src/main.rs \
+    && echo '//! Empty.' > src/lib.rs \
+    && cargo build --release --locked \
+    && rm -r src
+
+COPY src src
+COPY nft nft
+COPY policies policies
+# Younger than what was built from the empty crate, or cargo would keep that.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked
+
+
+FROM debian:bookworm-slim
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="cedarwall" \
+      org.opencontainers.image.description="A DNS-layer firewall for containers: a Cedar policy decides which names resolve, and the kernel lets nothing else out." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+COPY --from=build /build/target/release/cedarwall /usr/local/bin/cedarwall
+COPY LICENSE /usr/share/doc/cedarwall/LICENSE
+
+# The daemon is no root. Its file has the two capabilities it needs, and so has
+# the copy of nft that only its group may execute: nft is a program of its own.
+# An image started without --cap-add NET_ADMIN cannot execute either and says
+# "operation not permitted".
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends nftables libcap2-bin \
+    && groupadd --system --gid 5353 cedarwall \
+    && useradd --system --uid 5353 --gid cedarwall --home-dir /var/lib/cedarwall --create-home cedarwall \
+    && install -d -o cedarwall -g cedarwall -m 0750 /run/cedarwall /var/log/cedarwall \
+    && chgrp cedarwall /usr/sbin/nft \
+    && chmod 0750 /usr/sbin/nft \
+    && setcap cap_net_admin+ep /usr/sbin/nft \
+    && setcap cap_net_admin,cap_net_bind_service+ep /usr/local/bin/cedarwall \
+    && apt-get purge --yes --auto-remove libcap2-bin \
+    && rm -rf /var/lib/apt/lists/*
+
+USER cedarwall:cedarwall
+WORKDIR /etc/cedarwall
+VOLUME ["/var/log/cedarwall"]
+
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["cedarwall", "status"]
+
+ENTRYPOINT ["cedarwall"]
+CMD ["serve", "--config", "/etc/cedarwall/cedarwall.toml"]

@@ -1,0 +1,212 @@
+//! One run, from beginning to end.
+
+use std::env;
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::{Pid, Uid};
+
+use super::handshake::{Door, Orders, Report};
+use super::init::{is_for_us_alone, signal_of};
+use super::inside::{as_exit_code, block_signals};
+use super::invoker::Invoker;
+use super::janitor::{Janitor, Undo};
+use super::plan::{self, Id, RUNTIME};
+use super::process::{ip, nft, ourselves};
+use super::summary::Summary;
+use super::{Error, Settings, network, resolver};
+
+/// How long the daemon may take to load its policy and set up the kernel.
+const READY: Duration = Duration::from_secs(15);
+
+/// Runs the command behind its wall and returns its exit code. The summary
+/// goes to `notes`.
+///
+/// # Errors
+/// When there is no wall, or nothing to run behind it. The command has not
+/// been started then.
+pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error> {
+    refuse_early()?;
+    let upstream = if settings.upstream.is_empty() { resolver::of_the_host()? } else { settings.upstream.clone() };
+    let policy = fs::canonicalize(&settings.policy)
+        .map_err(Error::io(format!("cannot read the policy {}", settings.policy.display())))?;
+    let settings = Settings { policy, upstream, ..settings.clone() };
+
+    let mut janitor = Janitor::start()?;
+    let run = make_folder(&mut janitor).and_then(|id| {
+        let outcome = behind_the_wall(&settings, id, &mut janitor);
+        let journal = id.folder().join("events.jsonl");
+        let text = fs::read_to_string(&journal).unwrap_or_default();
+        if let Some(kept) = &settings.journal {
+            fs::copy(&journal, kept).map_err(Error::io(format!("cannot keep the journal in {}", kept.display())))?;
+        }
+        Ok((outcome?, Summary::of(&text)))
+    });
+    janitor.finish();
+
+    let (code, summary) = run?;
+    // Nobody may be listening any more; the command has run all the same.
+    let _ = if settings.json {
+        writeln!(notes, "{}", serde_json::to_string(&summary).unwrap_or_default())
+    } else {
+        write!(notes, "{summary}")
+    };
+    Ok(code)
+}
+
+fn refuse_early() -> Result<(), Error> {
+    if !Uid::effective().is_root() {
+        return Err(Error::NotRoot);
+    }
+    ip(&["-Version"])?;
+    nft("").map(drop)
+}
+
+fn make_folder(janitor: &mut Janitor) -> Result<Id, Error> {
+    let failed = || Error::io(format!("cannot make a folder in {RUNTIME}"));
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    loop {
+        let id = Id(rand::random());
+        match builder.create(RUNTIME) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed()(error)),
+            _ => {}
+        }
+        if id.folder().exists() {
+            continue;
+        }
+        janitor.will(&Undo::Folder(id.folder()))?;
+        match builder.create(id.folder()) {
+            Ok(()) => return Ok(id),
+            // The last of the other runs took the parent away with it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed()(error)),
+        }
+    }
+}
+
+fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result<ExitCode, Error> {
+    let socket = id.folder().join("inside.sock");
+    let door = Door::open(&socket)?;
+    janitor.will(&Undo::Kill(socket.to_string_lossy().into_owned()))?;
+    let mut inside =
+        ourselves().arg("run-inside").arg(&socket).spawn().map_err(Error::io("cannot start the inside"))?;
+    let mut init = door.welcome(&mut inside)?;
+    let init_pid = init.peer()?;
+
+    let addresses = {
+        // Two runs that start at once must not choose the same addresses.
+        let lock = File::open(RUNTIME).map_err(Error::io(format!("cannot open {RUNTIME}")))?;
+        lock.lock().map_err(Error::io(format!("cannot lock {RUNTIME}")))?;
+        network::connect(id, init_pid, janitor)?
+    };
+    let configuration = plan::configuration(settings, id, addresses, &settings.upstream);
+    let mut daemon = raise_the_wall(&configuration, id, janitor)?;
+    network::open_the_road(id, addresses, &settings.allow_ranges, janitor)?;
+
+    init.say(&Orders {
+        link: network::INNER_LINK.to_owned(),
+        client: addresses.client,
+        client6: addresses.client6(),
+        wall: addresses.wall,
+        wall6: addresses.wall6(),
+        invoker: Invoker::of_sudo(|name| env::var(name).ok()),
+        directory: env::current_dir().map_err(Error::io("cannot tell the current folder"))?,
+        command: settings.command.clone(),
+    })?;
+    if let Report::Failed(why) = init.hear()? {
+        return Err(Error::Inside(why));
+    }
+    drop(init);
+    attend(&mut inside, init_pid, &mut daemon)
+}
+
+/// Starts the daemon and waits until it is ready.
+fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<Child, Error> {
+    let folder = id.folder();
+    let path = folder.join("cedarwall.toml");
+    let log_path = folder.join("daemon.log");
+    fs::write(&path, configuration).map_err(Error::io(format!("cannot write {}", path.display())))?;
+    let log_failed = || Error::io(format!("cannot write {}", log_path.display()));
+    let log = File::create(&log_path).map_err(log_failed())?;
+
+    janitor.will(&Undo::Table(id.wall_table()))?;
+    janitor.will(&Undo::Stop(path.to_string_lossy().into_owned()))?;
+    let mut daemon = ourselves()
+        .args(["serve", "--config"])
+        .arg(&path)
+        // Ctrl-C is for the command.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(log_failed())?)
+        .stderr(log)
+        .spawn()
+        .map_err(Error::io("cannot start the daemon"))?;
+
+    let deadline = Instant::now() + READY;
+    let said = || Error::Wall(fs::read_to_string(&log_path).unwrap_or_default().trim().to_owned());
+    while !is_ready(&folder.join("control.sock")) {
+        if daemon.try_wait().map_err(Error::io("cannot wait for the daemon"))?.is_some() {
+            return Err(said());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Wall(format!("not ready after {} s\n{}", READY.as_secs(), said())));
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Ok(daemon)
+}
+
+/// `GET /readyz` on the control socket.
+fn is_ready(socket: &Path) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: cedarwall\r\nConnection: close\r\n\r\n")?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(status.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
+}
+
+/// Passes signals on until the inside has ended. Until here a signal ends the
+/// run, and the janitor does the rest; and nobody has inherited a blocked one.
+fn attend(inside: &mut Child, init: i32, daemon: &mut Child) -> Result<ExitCode, Error> {
+    let failed = || Error::kernel("to read signals", "");
+    let descriptor = SignalFd::new(&block_signals()?).map_err(failed())?;
+    let mut wall_stands = true;
+    loop {
+        if let Some(status) = inside.try_wait().map_err(Error::io("cannot wait for the inside"))? {
+            return Ok(as_exit_code(status));
+        }
+        if wall_stands && matches!(daemon.try_wait(), Ok(Some(_))) {
+            wall_stands = false;
+            // What is open stays open until its lease ends, and nothing new
+            // opens: worth a word, no reason to end the command.
+            let _ = writeln!(std::io::stderr(), "cedarwall: the wall's daemon ended; no name resolves any more");
+        }
+        let info = match descriptor.read_signal() {
+            Ok(Some(info)) => info,
+            Ok(None) | Err(Errno::EINTR) => continue,
+            Err(cause) => return Err(failed()(cause)),
+        };
+        match signal_of(&info) {
+            // It may have ended a moment ago.
+            Some(signal) if signal != Signal::SIGCHLD && is_for_us_alone(&info) => {
+                let _ = kill(Pid::from_raw(init), signal);
+            }
+            _ => {}
+        }
+    }
+}
