@@ -125,7 +125,7 @@ path = "policies"
 [wall]
 mode = "gateway"
 interfaces = ["veth-agent", "veth-other"]
-allow_ranges = ["203.0.113.0/24", "2001:db8:2::/64"]
+allow_ranges = ["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"]
 {wall}
 [lease]
 {lease}
