@@ -1,6 +1,5 @@
 //! The edge to the configuration file.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::core::config::Config;
-use crate::core::problem::Problem;
+use crate::core::problem::{Listed, Problem};
 
 /// Where the configuration is unless told otherwise.
 pub const DEFAULT: &str = "/etc/cedarwall/cedarwall.toml";
@@ -38,17 +37,4 @@ pub enum Error {
     /// What is in it.
     #[error("the configuration is not usable\n{}", Listed(.0))]
     Wrong(Vec<Problem>),
-}
-
-/// Problems, one after the other.
-pub struct Listed<'a>(pub &'a [Problem]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(formatter, "{separator}{problem}")?;
-        }
-        Ok(())
-    }
 }

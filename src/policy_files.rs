@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::core::policy::Sources;
+use crate::core::config::CatchAllForbid;
+use crate::core::policy::{Loaded, Policy, Sources};
+use crate::core::problem::{Listed, Problem};
 
 /// The name under which a folder may list agents and teams.
 const ENTITIES: &str = "entities.json";
@@ -32,6 +34,17 @@ pub enum Error {
     /// A folder without policies.
     #[error("{}: this folder has no .cedar file; put the policies into files named *.cedar", .0.display())]
     NoPolicies(PathBuf),
+    /// What is in it.
+    #[error("the policy is not usable\n{}", Listed(.0))]
+    Wrong(Vec<Problem>),
+}
+
+/// Reads and loads the policy at `path`.
+///
+/// # Errors
+/// As [`read`], or with every problem in it.
+pub fn load(path: &Path, reading: CatchAllForbid) -> Result<Loaded, Error> {
+    Policy::load(&read(path)?, reading).map_err(Error::Wrong)
 }
 
 /// Reads the policy at `path`. A file brings no `entities.json` along; a

@@ -1,17 +1,16 @@
 //! `cedarwall check`.
 
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::Error;
-use crate::core::config::{CatchAllForbid, Config};
+use super::{Error, catch_all_forbid};
+use crate::core::config::CatchAllForbid;
 use crate::core::policy::{Policy, Sources};
 use crate::core::problem::Problem;
-use crate::policy_files;
+use crate::{config_file, policy_files};
 
 /// What follows the options in the help.
 const EXAMPLES: &str = "\
@@ -31,7 +30,7 @@ pub(super) struct Arguments {
     config: Option<PathBuf>,
     /// How to read a forbid over everything: `strict` as Cedar does, or as the
     /// default it was meant to be [default: the configuration's, or strict]
-    #[arg(long, value_name = "strict|default-deny", value_parser = catch_all_forbid)]
+    #[arg(long, value_name = "HOW", value_parser = catch_all_forbid())]
     catch_all_forbid: Option<CatchAllForbid>,
     /// Print JSON
     #[arg(long)]
@@ -56,40 +55,6 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
     Ok(if report.policies.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads `strict` or `default-deny`.
-///
-/// # Errors
-/// Any other text.
-pub(super) fn catch_all_forbid(text: &str) -> Result<CatchAllForbid, String> {
-    match text {
-        "strict" => Ok(CatchAllForbid::Strict),
-        "default-deny" => Ok(CatchAllForbid::DefaultDeny),
-        _ => Err("it is `strict` or `default-deny`".to_owned()),
-    }
-}
-
-/// The configuration in `file`, with its policy's path made relative to where
-/// the command runs rather than to the file.
-///
-/// # Errors
-/// A file that cannot be read; what is wrong in it is told apart.
-pub(super) fn read_config(file: &Path) -> Result<Result<Config, Vec<Problem>>, Error> {
-    let text = fs::read_to_string(file).map_err(|error| {
-        Error::said(format!(
-            "{}: the configuration cannot be read: {error}; name another with --config",
-            file.display()
-        ))
-    })?;
-    let mut config = match Config::parse(&file.display().to_string(), &text) {
-        Ok(config) => config,
-        Err(problems) => return Ok(Err(problems)),
-    };
-    if let Some(folder) = file.parent() {
-        config.policy.path = folder.join(&config.policy.path);
-    }
-    Ok(Ok(config))
-}
-
 struct Report {
     /// How many policies there are; `None` if there are errors.
     policies: Option<usize>,
@@ -100,9 +65,10 @@ fn checked(arguments: &Arguments) -> Result<Report, Error> {
     let mut reading = arguments.catch_all_forbid.unwrap_or_default();
     let mut paths = arguments.policy.clone();
     if let Some(file) = &arguments.config {
-        let config = match read_config(file)? {
+        let config = match config_file::read(file) {
             Ok(config) => config,
-            Err(problems) => return Ok(Report { policies: None, problems }),
+            Err(config_file::Error::Wrong(problems)) => return Ok(Report { policies: None, problems }),
+            Err(error) => return Err(Error::said(error.to_string())),
         };
         reading = arguments.catch_all_forbid.unwrap_or(config.policy.catch_all_forbid);
         if paths.is_empty() {
@@ -176,7 +142,7 @@ mod tests {
     fn an_error_fails_and_is_told_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.cedar");
-        fs::write(&file, "permit(principal, action, resource == Resource::\"Example.com:443\");").unwrap();
+        std::fs::write(&file, "permit(principal, action, resource == Resource::\"Example.com:443\");").unwrap();
         let (code, out) = run(&[file.to_str().unwrap()]);
         assert_eq!(code, ExitCode::FAILURE);
         assert!(out.contains("a.cedar:1:39: error: ") && out.ends_with("1 error, no warnings\n"), "{out}");

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
-use super::Error;
+use super::{Error, catch_all_forbid};
 use crate::core::config::CatchAllForbid;
 use crate::demo;
 
@@ -20,26 +18,16 @@ use crate::demo;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// How the policy's last line, a forbid over everything, is read
-    #[arg(long, default_value = "default-deny", value_name = "HOW")]
-    catch_all_forbid: CatchAll,
+    #[arg(long, default_value = "default-deny", value_name = "HOW", value_parser = catch_all_forbid())]
+    catch_all_forbid: CatchAllForbid,
     /// The steps as JSON
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum CatchAll {
-    Strict,
-    DefaultDeny,
-}
-
 impl Arguments {
     fn settings(&self) -> demo::Settings {
-        let catch_all_forbid = match self.catch_all_forbid {
-            CatchAll::Strict => CatchAllForbid::Strict,
-            CatchAll::DefaultDeny => CatchAllForbid::DefaultDeny,
-        };
-        demo::Settings { catch_all_forbid, json: self.json }
+        demo::Settings { catch_all_forbid: self.catch_all_forbid, json: self.json }
     }
 }
 

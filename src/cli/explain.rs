@@ -9,16 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::check::{catch_all_forbid, read_config};
-use super::{DENIED, Error};
+use super::{DENIED, Error, catch_all_forbid};
 use crate::core::config::CatchAllForbid;
 use crate::core::decision::{Decision, Opening, PolicyId};
 use crate::core::name::Name;
 use crate::core::policy::{Loaded, Policy};
-use crate::core::problem::Problem;
 use crate::core::query::{Agent, Client, Port, Protocol, Query, RecordKind};
 use crate::core::time::WallTime;
-use crate::policy_files;
+use crate::{config_file, policy_files};
 
 /// What follows the options in the help.
 const EXAMPLES: &str = "\
@@ -57,7 +55,7 @@ pub(super) struct Arguments {
     ip: Option<IpAddr>,
     /// How to read a forbid over everything: `strict` as Cedar does, or as the
     /// default it was meant to be [default: the configuration's, or strict]
-    #[arg(long, value_name = "strict|default-deny", value_parser = catch_all_forbid)]
+    #[arg(long, value_name = "HOW", value_parser = catch_all_forbid())]
     catch_all_forbid: Option<CatchAllForbid>,
     /// Print JSON
     #[arg(long)]
@@ -69,8 +67,8 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let settings = settings(arguments)?;
-    let sources = policy_files::read(&settings.path).map_err(|error| Error::said(error.to_string()))?;
-    let loaded = Policy::load(&sources, settings.reading).map_err(|problems| Error::said(listed(&problems)))?;
+    let loaded =
+        policy_files::load(&settings.path, settings.reading).map_err(|error| Error::said(error.to_string()))?;
 
     let query = Query {
         client: settings.client,
@@ -145,7 +143,7 @@ fn settings(arguments: &Arguments) -> Result<Settings, Error> {
             client: client(None).unwrap_or(local),
         });
     };
-    let config = read_config(file)?.map_err(|problems| Error::said(listed(&problems)))?;
+    let config = config_file::read(file).map_err(|error| Error::said(error.to_string()))?;
     let known = config.clients.iter().find(|entry| entry.agent == arguments.agent);
     let known = known.and_then(|entry| entry.addresses.first().copied());
     Ok(Settings {
@@ -153,12 +151,6 @@ fn settings(arguments: &Arguments) -> Result<Settings, Error> {
         reading: arguments.catch_all_forbid.unwrap_or(config.policy.catch_all_forbid),
         client: client(known).unwrap_or(local),
     })
-}
-
-/// The errors, one below the other, as the message of a command that failed.
-fn listed(problems: &[Problem]) -> String {
-    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    format!("the policy cannot be used:\n{}", lines.join("\n"))
 }
 
 fn now() -> WallTime {

@@ -19,8 +19,11 @@ mod status;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 use thiserror::Error;
+
+use crate::core::config::CatchAllForbid;
 
 /// Exit status: the policy denies (`explain`, a denied `check`).
 pub const DENIED: u8 = 3;
@@ -85,6 +88,14 @@ impl CommandLine {
             Command::DemoPart(part) => demo::execute_part(&part, out),
         }
     }
+}
+
+/// The values of `--catch-all-forbid`, as in the configuration.
+fn catch_all_forbid() -> impl TypedValueParser<Value = CatchAllForbid> {
+    PossibleValuesParser::new(["strict", "default-deny"]).map(|word| match word.as_str() {
+        "default-deny" => CatchAllForbid::DefaultDeny,
+        _ => CatchAllForbid::Strict,
+    })
 }
 
 /// Why a command could not do its work.

@@ -1,7 +1,7 @@
 //! `cedarwall run`.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use ipnet::IpNet;
 
-use super::Error;
+use super::{Error, catch_all_forbid};
 use crate::core::config::{CatchAllForbid, DenyAnswer, PacketVerdict};
 use crate::core::query::Agent;
-use crate::run;
+use crate::{policy_files, run};
 
 /// Run a command behind a wall of its own
 ///
@@ -31,8 +31,8 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "claude", value_name = "NAME", value_parser = Agent::parse)]
     agent: Agent,
     /// How an unconditional forbid over everything is read
-    #[arg(long, default_value = "strict", value_name = "HOW")]
-    catch_all_forbid: CatchAll,
+    #[arg(long, default_value = "strict", value_name = "HOW", value_parser = catch_all_forbid())]
+    catch_all_forbid: CatchAllForbid,
     /// A special-purpose range that answers may carry; may be repeated
     #[arg(long, value_name = "CIDR")]
     allow_range: Vec<IpNet>,
@@ -57,12 +57,6 @@ pub(super) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum CatchAll {
-    Strict,
-    DefaultDeny,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Deny {
     Nxdomain,
     Refused,
@@ -81,13 +75,16 @@ fn upstream(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, Error> {
+    // Before anything is built: what is wrong with the policy, and what is
+    // doubtful, is told where the user looks.
+    let loaded = policy_files::load(&arguments.policy, arguments.catch_all_forbid);
+    for warning in loaded.map_err(|error| Error::said(error.to_string()))?.warnings {
+        writeln!(io::stderr(), "{warning}")?;
+    }
     let settings = run::Settings {
         policy: arguments.policy,
         agent: arguments.agent,
-        catch_all_forbid: match arguments.catch_all_forbid {
-            CatchAll::Strict => CatchAllForbid::Strict,
-            CatchAll::DefaultDeny => CatchAllForbid::DefaultDeny,
-        },
+        catch_all_forbid: arguments.catch_all_forbid,
         allow_ranges: arguments.allow_range,
         upstream: arguments.upstream,
         deny: match arguments.deny {

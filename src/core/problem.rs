@@ -104,6 +104,19 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Problems, one after the other.
+pub struct Listed<'a>(pub &'a [Problem]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
 /// The member of `known` that `text` was probably meant to be.
 pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -24,7 +24,6 @@ use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode};
 use crate::core::event::{Event, Report};
 use crate::core::policy::{Loaded, Policy};
-use crate::core::problem::Problem;
 use crate::core::screen::Rules;
 use crate::core::time::{Ttl, WallTime};
 use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
@@ -32,7 +31,7 @@ use crate::gate::Gate;
 use crate::journal::{self, Journal};
 use crate::nft::firewall::{Firewall, Setup};
 use crate::nft::{self, install, ruleset};
-use crate::{config_file, host, policy_files};
+use crate::{host, policy_files};
 
 /// How long queries in flight may take to finish once the daemon is told to
 /// stop.
@@ -44,12 +43,9 @@ pub enum Error {
     /// The host lacks something.
     #[error(transparent)]
     Host(#[from] host::Lack),
-    /// The policy files cannot be read.
+    /// The policy.
     #[error(transparent)]
-    PolicyFiles(#[from] policy_files::Error),
-    /// The policy is wrong.
-    #[error("the policy is not usable\n{}", config_file::Listed(.0))]
-    Policy(Vec<Problem>),
+    Policy(#[from] policy_files::Error),
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] nft::Error),
@@ -78,7 +74,7 @@ pub fn serve(config: Config) -> Result<(), Error> {
     for advice in host::advise(&config) {
         tracing::warn!("{advice}");
     }
-    let loaded = load_policy(&config)?;
+    let loaded = policy_files::load(&config.policy.path, config.policy.catch_all_forbid)?;
     let journal = Arc::new(Journal::open(config.journal.path.as_deref())?);
     let runtime = Runtime::new()?;
     let result = runtime.block_on(stand(&config, loaded, &journal));
@@ -127,11 +123,6 @@ async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Resul
     }
     journal.report(Event::Stopped { cause });
     Ok(())
-}
-
-fn load_policy(config: &Config) -> Result<Loaded, Error> {
-    let sources = policy_files::read(&config.policy.path)?;
-    Policy::load(&sources, config.policy.catch_all_forbid).map_err(Error::Policy)
 }
 
 fn policy_event(config: &Config, loaded: &Loaded) -> Event {

@@ -1,7 +1,7 @@
 //! What the run and its init say to each other, over a Unix socket in the
 //! run's folder, before the command starts.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,9 @@ impl Wire {
     pub(super) fn hear<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let failed = || Error::io("the other side ended too early");
         let mut line = String::new();
-        BufReader::new(&self.0).read_line(&mut line).map_err(failed())?;
+        if BufReader::new(&self.0).read_line(&mut line).map_err(failed())? == 0 {
+            return Err(failed()(ErrorKind::UnexpectedEof.into()));
+        }
         serde_json::from_str(&line).map_err(|error| failed()(error.into()))
     }
 }

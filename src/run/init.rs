@@ -23,7 +23,14 @@ use super::{Error, mounts, network, privileges, process};
 /// When it cannot report to the run; all else it reports there.
 pub fn init(socket: &OsStr) -> Result<ExitCode, Error> {
     let mut run = Wire::connect(Path::new(socket))?;
-    let orders: Orders = run.hear()?;
+    let orders: Orders = match run.hear() {
+        Ok(orders) => orders,
+        // The run has given up, and has told its user why.
+        Err(Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error),
+    };
 
     let command = match prepare(&orders).and_then(|()| start(&orders)) {
         Ok(command) => command,
