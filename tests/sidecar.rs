@@ -1,0 +1,190 @@
+//! Sidecar mode: the workload shares the namespace of the daemon, which runs
+//! as a user of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by failing"
+)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use hickory_proto::rr::RecordType;
+use support::client::{addresses, ask, verdict};
+use support::lab::{Lab, Process, UPSTREAM, eventually, greeter, in_lab};
+use support::nft::elements;
+use support::upstream::{Upstream, plain};
+use support::wall::{STORY, binary};
+use support::{run, ways};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LOCAL: &str = "127.0.0.1:53";
+/// The daemon's own user; the workload of these tests is root.
+const DAEMON: &str = "65353";
+
+/// Counts what arrives from the agent: packets, and frames of a type that no
+/// network layer knows.
+const TALLY: &str = "
+    table inet tally {
+        counter arrived { }
+        chain arriving {
+            type filter hook prerouting priority -500; policy accept;
+            iifname veth-agent icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept
+            iifname veth-agent counter name arrived
+        }
+    }
+    table netdev tally {
+        counter frames { }
+        chain frames {
+            type filter hook ingress device veth-agent priority 0; policy accept;
+            ether type 0x88b5 counter name frames
+        }
+    }";
+
+/// Starts a sidecar in the agent's namespace and waits until it answers.
+fn sidecar(lab: &Lab) -> Process {
+    lab.write("policies/wall.cedar", STORY);
+    let folder = lab.path("daemon");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(65353), Some(65353)).unwrap();
+    run("chmod", &["-R", "a+rX", lab.path("").to_str().unwrap()]);
+    let configuration = format!(
+        r#"
+[dns]
+listen = ["127.0.0.1:53", "[::1]:53"]
+upstream = ["udp://198.51.100.53:53"]
+[policy]
+path = "policies"
+[wall]
+mode = "sidecar"
+allow_ranges = ["203.0.113.0/24", "2001:db8:2::/64"]
+[[client]]
+address = ["127.0.0.1", "::1"]
+agent = "claude"
+[control]
+socket = "{folder}/control.sock"
+[journal]
+path = "{folder}/events.jsonl"
+"#,
+        folder = folder.display()
+    );
+    let file = lab.write("sidecar.toml", &configuration);
+    // Where tests are built, the user may not look; a copy it may.
+    let program = lab.path("cedarwall");
+    std::fs::copy(binary(), &program).unwrap();
+    let capabilities = "+net_admin,+net_bind_service";
+    let as_daemon = [
+        "--reuid",
+        DAEMON,
+        "--regid",
+        DAEMON,
+        "--clear-groups",
+        "--inh-caps",
+        capabilities,
+        "--ambient-caps",
+        capabilities,
+        "--",
+    ];
+    let command = [program.to_str().unwrap(), "serve", "--config", file.to_str().unwrap()];
+    let arguments: Vec<&str> = as_daemon.into_iter().chain(command).collect();
+    let process = lab.start(Some("agent"), Path::new("setpriv"), &arguments);
+    let socket = folder.join("control.sock");
+    eventually("the sidecar answers", Duration::from_secs(20), || {
+        std::process::Command::new(binary())
+            .args(["status", "--socket"])
+            .arg(&socket)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    });
+    process
+}
+
+fn leases(lab: &Lab, set: &'static str) -> Vec<Vec<String>> {
+    lab.within("agent", || elements(set)).into_iter().map(|element| element.key).collect()
+}
+
+#[test]
+fn a_workload_reaches_what_it_resolved_and_nothing_else() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        greeter(443);
+        let _wall = sidecar(lab);
+        let four: SocketAddr = "203.0.113.7:443".parse().unwrap();
+        let six: SocketAddr = "[2001:db8:2::7]:443".parse().unwrap();
+        assert!(!lab.connects("agent", four, SECOND / 2));
+
+        let reply = lab.within("agent", || ask(LOCAL, "api.example.com", RecordType::A)).unwrap();
+        assert_eq!(addresses(&reply), ["203.0.113.7"]);
+        assert_eq!(leases(lab, "lease4"), [["10.77.0.2", "203.0.113.7", "tcp", "443"]]);
+        assert!(lab.connects("agent", four, SECOND));
+        let reply = lab.within("agent", || ask("[::1]:53", "api.example.com", RecordType::AAAA)).unwrap();
+        assert_eq!(addresses(&reply), ["2001:db8:2::7"]);
+        assert_eq!(leases(lab, "lease6"), [["fd77::2", "2001:db8:2::7", "tcp", "443"]]);
+        assert!(lab.connects("agent", six, SECOND));
+
+        let denied = lab.within("agent", || ask(LOCAL, "telemetry.example.com", RecordType::A)).unwrap();
+        assert_eq!(verdict(&denied).1.map(|(code, _)| code), Some(15));
+        for elsewhere in ["203.0.113.7:80", "203.0.113.8:443", "[2001:db8:2::9]:443"] {
+            assert!(!lab.connects("agent", elsewhere.parse().unwrap(), SECOND / 2), "{elsewhere}");
+        }
+    });
+}
+
+#[test]
+fn the_daemons_way_to_its_upstream_is_not_the_workloads() {
+    in_lab(|lab| {
+        let upstream = Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        let _wall = sidecar(lab);
+        let direct = lab.within("agent", || {
+            let wire = support::client::question("stolen.example.com", RecordType::A).to_vec().unwrap();
+            support::client::exchange(UPSTREAM, &wire, SECOND / 2)
+        });
+        assert!(direct.is_none());
+        assert!(!lab.connects("agent", UPSTREAM.parse().unwrap(), SECOND / 2));
+        assert_eq!(upstream.asked(), []);
+    });
+}
+
+#[test]
+fn no_kind_of_packet_leaves_but_by_a_lease_not_even_past_the_output_hook() {
+    in_lab(|lab| {
+        let file = lab.write("tally.nft", TALLY);
+        run("nft", &["-f", file.to_str().unwrap()]);
+        let nothing = |family: &str, counter: &str| {
+            run("nft", &["list", "counter", family, "tally", counter]).contains("packets 0")
+        };
+        lab.within("agent", || frame("eth0"));
+        assert!(!nothing("netdev", "frames"), "a frame of AF_PACKET arrives without the wall");
+        run("nft", &["reset", "counters"]);
+
+        let _wall = sidecar(lab);
+        run("nft", &["reset", "counters"]);
+        for (name, attempt) in ways::all() {
+            lab.within("agent", attempt);
+            assert!(nothing("inet", "arrived"), "{name} left");
+        }
+        lab.within("agent", || frame("eth0"));
+        assert!(nothing("netdev", "frames"), "a frame of AF_PACKET left");
+    });
+}
+
+/// Sends an Ethernet frame of an experimental type, past every output hook.
+fn frame(interface: &str) {
+    use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, sendto, socket};
+    let mut links = nix::ifaddrs::getifaddrs().unwrap().filter(|link| link.interface_name == interface);
+    let link = links.find_map(|link| link.address?.as_link_addr().copied()).unwrap();
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll).unwrap();
+    let mut bytes = vec![0xff; 6];
+    bytes.extend_from_slice(&[2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+    bytes.extend_from_slice(&[0x5a; 46]);
+    // The egress hook makes it fail; arrivals are what counts.
+    let _ = sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), &bytes, &link, MsgFlags::empty());
+}
