@@ -1,5 +1,29 @@
 //! Cedarwall: a DNS-layer firewall for containers that run code nobody has
 //! read.
+//!
+//! A query's journey is one function, [`gate::Gate::pass`]: the policy
+//! decides, the upstream servers answer, the answer is screened, and the
+//! kernel acknowledges every address before the client hears of it.
+//!
+//! # The house
+//!
+//! [`core`] is pure. It knows what a [name](core::name), a
+//! [query](core::query), a [policy](core::policy), a
+//! [decision](core::decision) and a [lease](core::lease) are, and every rule
+//! about them; it performs no I/O and reads no clock. The
+//! [ledger](core::ledger) of leases plans what the kernel has to be told, and
+//! [screening](core::screen) decides what of an upstream answer may be told to
+//! a client.
+//!
+//! The edges are thin, and know the core but not each other: [`dns`] speaks to
+//! clients and upstream servers, [`nft`] to the kernel, [`clients`] knows who
+//! is asking, [`journal`] keeps the evidence, [`control`] answers the
+//! operator. [`host`], [`config_file`] and [`policy_files`] are the edges to
+//! this machine and its files.
+//!
+//! [`daemon`] wires them together. [`run`] puts one command behind a wall of
+//! its own, [`demo`] tells the whole story on a real kernel, and [`cli`] is
+//! the command line.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
