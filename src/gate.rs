@@ -191,3 +191,6 @@ fn grants(
 const fn asks_for_addresses(query: &Query) -> bool {
     matches!(query.kind, RecordKind::A | RecordKind::Aaaa)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! The order of things: what is never asked, never opened, never told.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::core::config::CatchAllForbid;
+use crate::core::decision::Failure;
+use crate::core::policy::Sources;
+use crate::core::query::{Agent, Client};
+use crate::core::record::{Data, Record, Response, Verdict};
+use crate::core::screen::{Rules, screen};
+
+const NOW: WallTime = WallTime(1_700_000_000_000);
+
+/// An upstream that answers every question with these records.
+#[derive(Default)]
+struct FakeUpstream {
+    records: Vec<Record>,
+    asked: AtomicUsize,
+}
+
+impl Resolve for &FakeUpstream {
+    async fn resolve(&self, question: &Question) -> Result<Resolved, Failure> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let response = Response { verdict: Verdict::Exists, records: self.records.clone(), negative_ttl: None };
+        let rules = Rules { allow_ranges: vec!["203.0.113.0/24".parse().unwrap()], max_ttl: Ttl::from_wire(3600) };
+        let screened = screen(&question.name, question.kind, &response, &rules)?;
+        Ok(Resolved { ttl: screened.ttl, screened: Arc::new(screened) })
+    }
+}
+
+/// A kernel that does as it is told, once it is told to.
+struct FakeKernel {
+    result: Result<(), Refusal>,
+    may_answer: Option<Notify>,
+    wanted: Mutex<Vec<Wanted>>,
+}
+
+impl FakeKernel {
+    fn that(result: Result<(), Refusal>) -> Self {
+        Self { result, may_answer: None, wanted: Mutex::default() }
+    }
+
+    fn opened(&self) -> Vec<(IpAddr, IpAddr)> {
+        let wanted = self.wanted.lock().unwrap();
+        let grants = wanted.iter().flat_map(|wanted| &wanted.grants);
+        grants.map(|grant| (grant.client.address(), grant.address)).collect()
+    }
+}
+
+impl Open for &FakeKernel {
+    async fn open(&self, wanted: Wanted) -> Result<Opened, Refusal> {
+        let ttl = wanted.ttl;
+        self.wanted.lock().unwrap().push(wanted);
+        if let Some(may_answer) = &self.may_answer {
+            may_answer.notified().await;
+        }
+        self.result.map(|()| Opened::acknowledged(ttl))
+    }
+}
+
+fn policy(text: &str) -> Arc<ArcSwap<Policy>> {
+    let sources = Sources { policies: vec![("p.cedar".into(), text.into())], entities: None };
+    Arc::new(ArcSwap::from_pointee(Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy))
+}
+
+const API: &str = r#"permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+fn query(host: &str, kind: RecordKind) -> Query {
+    let addresses: Vec<_> = ["10.77.0.2"].iter().map(|text| Client::new(text.parse().unwrap())).collect();
+    Query {
+        client: addresses[0],
+        addresses: addresses.into(),
+        agent: Agent::parse("claude").unwrap(),
+        name: name(host),
+        kind,
+        dnssec_ok: false,
+        checking_disabled: false,
+    }
+}
+
+fn address(owner: &str, text: &str) -> Record {
+    Record { owner: name(owner), ttl: Ttl::from_wire(300), data: Data::Address(text.parse().unwrap()) }
+}
+
+fn alias(owner: &str, target: &str) -> Record {
+    Record { owner: name(owner), ttl: Ttl::from_wire(300), data: Data::Alias(name(target)) }
+}
+
+fn upstream(records: Vec<Record>) -> FakeUpstream {
+    FakeUpstream { records, ..FakeUpstream::default() }
+}
+
+#[tokio::test]
+async fn a_denied_name_reaches_neither_upstream_nor_kernel() {
+    let (upstream, kernel) = (upstream(vec![address("x.example.com", "203.0.113.7")]), FakeKernel::that(Ok(())));
+    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let outcome = gate.pass(&query("x.example.com", RecordKind::A), NOW).await;
+    assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::NotPermitted)));
+    assert_eq!((upstream.asked.load(Ordering::SeqCst), kernel.opened().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_kernel() {
+    let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
+    let kernel = FakeKernel { may_answer: Some(Notify::new()), ..FakeKernel::that(Ok(())) };
+    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let query = query("api.example.com", RecordKind::A);
+    let mut passing = std::pin::pin!(gate.pass(&query, NOW));
+    for _ in 0..100 {
+        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(passing.as_mut().poll(context).is_ready()));
+        assert!(!polled.await, "answered before the kernel acknowledged");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(kernel.opened().len(), 1);
+    kernel.may_answer.as_ref().unwrap().notify_one();
+    assert!(matches!(passing.await, Outcome::Answered(answered) if answered.opened.len() == 1));
+}
+
+#[tokio::test]
+async fn what_the_kernel_refuses_is_never_told() {
+    let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
+    for failure in [Failure::KernelRefused, Failure::KernelSilent] {
+        let kernel = FakeKernel::that(Err(Refusal::Failed(failure)));
+        let gate = Gate::new(policy(API), &upstream, &kernel);
+        assert_eq!(gate.pass(&query("api.example.com", RecordKind::A), NOW).await, Outcome::Failed(failure));
+    }
+}
+
+#[tokio::test]
+async fn a_forbidden_name_on_the_chain_denies_and_opens_nothing() {
+    let text = format!(
+        "{API} forbid(principal, action == Action::\"net.connect\", resource in Domain::\"tracker.example.net\");"
+    );
+    let chain =
+        vec![alias("api.example.com", "eu.tracker.example.net"), address("eu.tracker.example.net", "203.0.113.7")];
+    let (upstream, kernel) = (upstream(chain), FakeKernel::that(Ok(())));
+    let gate = Gate::new(policy(&text), &upstream, &kernel);
+    let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
+    assert!(matches!(outcome, Outcome::Denied(denial) if denial.reason == Reason::ForbiddenAlias));
+    assert_eq!(kernel.opened(), []);
+}
+
+#[tokio::test]
+async fn an_address_the_policy_forbids_is_neither_opened_nor_told() {
+    let text = r#"permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443")
+        when { context has ip && context.ip.isInRange(ip("203.0.113.0/29")) };"#;
+    let records = vec![address("api.example.com", "203.0.113.7"), address("api.example.com", "203.0.113.99")];
+    let (upstream, kernel) = (upstream(records), FakeKernel::that(Ok(())));
+    let gate = Gate::new(policy(text), &upstream, &kernel);
+    let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
+    let Outcome::Answered(answered) = outcome else { panic!("{outcome:?}") };
+    let permitted: IpAddr = "203.0.113.7".parse().unwrap();
+    assert_eq!(answered.screened.addresses, [permitted]);
+    assert_eq!(kernel.opened(), [("10.77.0.2".parse().unwrap(), permitted)]);
+}
+
+#[tokio::test]
+async fn an_answer_opens_for_the_clients_address_of_its_own_family() {
+    let (upstream, kernel) = (upstream(vec![address("api.example.com", "2606:4700::7")]), FakeKernel::that(Ok(())));
+    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let only_four = query("api.example.com", RecordKind::Aaaa);
+    assert!(matches!(gate.pass(&only_four, NOW).await, Outcome::Empty(empty) if empty.screened.addresses.is_empty()));
+    assert_eq!(kernel.opened(), []);
+
+    let six = Client::new("fd77::2".parse().unwrap());
+    let both = Query { addresses: [only_four.client, six].into(), ..only_four };
+    assert!(matches!(gate.pass(&both, NOW).await, Outcome::Answered(_)));
+    assert_eq!(kernel.opened(), [(six.address(), "2606:4700::7".parse().unwrap())]);
+}
+
+#[tokio::test]
+async fn with_every_address_closed_there_is_no_answer() {
+    let (upstream, kernel) = (upstream(vec![address("api.example.com", "169.254.169.254")]), FakeKernel::that(Ok(())));
+    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
+    assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)));
+    assert_eq!(kernel.opened(), []);
+}
