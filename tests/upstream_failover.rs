@@ -77,7 +77,8 @@ fn the_second_server_answers_for_a_silent_first_within_a_second() {
 
 #[test]
 fn an_error_or_nonsense_of_the_first_server_is_passed_over_at_once() {
-    let errors: [(&str, fn(&Message) -> Option<Vec<u8>>); 5] = [
+    type Answerer = fn(&Message) -> Option<Vec<u8>>;
+    let errors: [(&str, Answerer); 5] = [
         ("SERVFAIL", |query| wire(&refusal(query, ResponseCode::ServFail))),
         ("REFUSED", |query| wire(&refusal(query, ResponseCode::Refused))),
         ("NOTIMP", |query| wire(&refusal(query, ResponseCode::NotImp))),
