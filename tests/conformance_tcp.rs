@@ -226,6 +226,7 @@ fn an_idle_connection_is_closed_and_one_that_is_owed_an_answer_is_not() {
         assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "idle for {took:?}");
         assert_eq!(verdict(&owed.receive().unwrap()).0, ResponseCode::ServFail, "the answer that was owed");
         assert!(start.elapsed() >= Duration::from_millis(2500));
+        assert!(owed.is_served(), "its owner may go on asking");
         assert!(owed.receive().is_none(), "and then it is idle as well");
         // A message that is begun and never ended does not hold a connection.
         assert!(half.receive().is_none());
@@ -253,24 +254,73 @@ fn no_client_takes_more_than_a_quarter_of_the_connections() {
 }
 
 #[test]
+fn many_addresses_are_no_way_to_more_connections() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        for host in 90..93 {
+            run("ip", &["-n", "agent", "addr", "add", &format!("10.77.0.{host}/24"), "dev", "eth0"]);
+        }
+        let mut wall = Wall::start(lab, &setup("max_connections = 8\nidle_timeout = \"1m\""));
+        // Strangers get no names, and could hold connections.
+        let from = |host: u8| Connection::open_from(lab, "agent", &format!("10.77.0.{host}:0"), WALL);
+        let mut strangers = [from(90), from(91)];
+        assert!(strangers.iter_mut().all(Connection::is_served));
+        assert!(!from(92).is_served(), "a third stranger");
+        // Both addresses of one client.
+        let mut own = [Connection::open(lab, "agent", WALL), Connection::open(lab, "agent", WALL6)];
+        assert!(own.iter_mut().all(Connection::is_served));
+        assert!(!Connection::open(lab, "agent", WALL6).is_served(), "a third of the agent's");
+        assert!(Connection::open(lab, "other", OTHER_WALL).is_served());
+        assert!(wall.process().is_running());
+    });
+}
+
+#[test]
 fn beyond_the_cap_of_all_connections_none_is_served() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
-        for host in 90..95 {
-            run("ip", &["-n", "agent", "addr", "add", &format!("10.77.0.{host}/24"), "dev", "eth0"]);
-        }
-        let mut wall = Wall::start(lab, &setup("max_connections = 4\nidle_timeout = \"1m\""));
-        // Strangers get no names, and do hold connections.
-        let from = |host: u8| Connection::open_from(lab, "agent", &format!("10.77.0.{host}:0"), WALL);
-        let mut strangers: Vec<_> = (90..94).map(from).collect();
-        assert!(strangers.iter_mut().all(Connection::is_served));
-        assert!(!from(94).is_served(), "a fifth");
-        assert!(!Connection::open(lab, "agent", WALL).is_served(), "a fifth, even of a known client");
+        run("ip", &["-n", "agent", "addr", "add", "10.77.0.99/24", "dev", "eth0"]);
+        let mut wall = Wall::start(lab, &setup("max_connections = 2\nidle_timeout = \"1m\""));
+        let stranger = || Connection::open_from(lab, "agent", "10.77.0.99:0", WALL);
+        let mut open = [stranger(), Connection::open(lab, "agent", WALL)];
+        assert!(open.iter_mut().all(Connection::is_served));
+        assert!(!Connection::open(lab, "other", OTHER_WALL).is_served(), "a third");
         // UDP does not depend on it.
-        let reply = lab.within("agent", || support::client::ask(WALL, "api.example.com", RecordType::A)).unwrap();
+        let reply = lab.within("other", || support::client::ask(OTHER_WALL, "api.example.com", RecordType::A)).unwrap();
         assert_eq!(addresses(&reply), ["203.0.113.7"]);
-        strangers.pop();
-        eventually("a slot comes back", PATIENCE, || Connection::open(lab, "agent", WALL).is_served());
+        drop(open);
+        eventually("a slot comes back", PATIENCE, || Connection::open(lab, "other", OTHER_WALL).is_served());
         assert!(wall.process().is_running());
+    });
+}
+
+#[test]
+fn no_client_takes_more_than_half_of_the_questions_in_flight() {
+    in_lab(|lab| {
+        let upstream = Upstream::start(UPSTREAM, |asked, query| match asked.name.starts_with("silent") {
+            true => None,
+            false => wire(&answer(query, vec![address(query, 300, "203.0.113.7")])),
+        });
+        let _wall = Wall::start(lab, &setup("max_in_flight = 4"));
+        let mut connection = Connection::open(lab, "agent", WALL);
+        connection.send(&[framed(1, "silent1.example.com"), framed(2, "silent2.example.com")].concat());
+        eventually("both are asked", PATIENCE, || {
+            upstream.count("silent1.example.com") * upstream.count("silent2.example.com") > 0
+        });
+        // Nor by its other address.
+        for server in [WALL, WALL6] {
+            let mut third = Connection::open(lab, "agent", server);
+            third.send(&framed(3, "api.example.com"));
+            assert_eq!(
+                verdict(&third.receive().unwrap()),
+                (ResponseCode::ServFail, Some((0, "too many queries are in flight".into())))
+            );
+        }
+        assert!(Connection::open(lab, "other", OTHER_WALL).is_served());
+        assert_eq!(
+            [connection.receive(), connection.receive()].map(|message| verdict(&message.unwrap()).0),
+            [ResponseCode::ServFail; 2]
+        );
+        assert!(connection.is_served(), "slots come back");
     });
 }

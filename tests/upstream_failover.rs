@@ -140,10 +140,27 @@ fn when_all_refuse_or_are_dead_there_is_servfail_and_nothing_opens() {
     in_lab(|lab| {
         let mut wall = Wall::start(lab, &setup());
         expect(lab, &mut wall, &[("dead.example.com", ResponseCode::ServFail, Some(23), NONE)]);
-        Upstream::start(UPSTREAM, |_, query| wire(&refusal(query, ResponseCode::Refused)));
-        Upstream::start(SECOND_UPSTREAM, |_, query| wire(&refusal(query, ResponseCode::ServFail)));
+        let first = Upstream::start(UPSTREAM, |_, query| wire(&refusal(query, ResponseCode::Refused)));
+        let second = Upstream::start(SECOND_UPSTREAM, |_, query| wire(&refusal(query, ResponseCode::ServFail)));
         expect(lab, &mut wall, &[("refused.example.com", ResponseCode::ServFail, Some(0), NONE)]);
+        assert_eq!([first.asked().len(), second.asked().len()], [1, 1], "who says no is not asked again");
         assert_eq!(elements("lease4"), []);
+    });
+}
+
+#[test]
+fn a_server_spoken_to_over_tcp_is_passed_over_alike() {
+    in_lab(|lab| {
+        let second = good();
+        let upstream = &["tcp://198.51.100.53:53", "tcp://198.51.100.54:53"];
+        let mut wall = Wall::start(lab, &Setup { upstream, ..setup() });
+        let took = quickest(lab, &mut wall);
+        assert!(took < HEDGE, "a closed port took {took:?}");
+        // One that accepts and hangs up.
+        let first = Upstream::start(UPSTREAM, |_, _| None);
+        let took = quickest(lab, &mut wall);
+        assert!(took < HEDGE, "a hang-up took {took:?}");
+        assert!(first.asked().iter().chain(&second.asked()).all(|asked| asked.over_tcp));
     });
 }
 
