@@ -10,6 +10,7 @@ pub mod nft;
 pub mod released;
 pub mod upstream;
 pub mod wall;
+pub mod ways;
 
 use std::thread;
 

@@ -1,0 +1,45 @@
+# Cedarwall. `make demo` and `make test` do all the set-up on a fresh Debian.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+CARGO ?= cargo
+TOOLS := $(CURDIR)/target/tools
+CARGO_DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
+CEDARWALL := target/debug/cedarwall
+# A network namespace to check rulesets in: the host's own is never touched.
+ISOLATED := unshare --net $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
+
+.PHONY: help demo test check build packages
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: packages ## Build, and tell the story on a real kernel, each step checked
+	$(CARGO) build --release --locked
+	target/release/cedarwall demo
+
+test: packages ## Run every test: unit, property, and on the real kernel (as root)
+	$(CARGO) test --locked
+
+check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO_DENY) --locked check licenses bans sources
+	$(CARGO) build --locked
+	$(CEDARWALL) check --config cedarwall.toml
+	$(CEDARWALL) check --catch-all-forbid default-deny policies/story
+	$(CEDARWALL) check policies/team
+	$(CEDARWALL) man | MANROFFSEQ= man --warnings --local-file - > /dev/null
+	for file in nft/*.nft; do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
+	$(CEDARWALL) ruleset --config cedarwall.toml | $(ISOLATED) nft -c -f /dev/stdin
+
+build: packages ## Build the release binary
+	$(CARGO) build --release --locked
+
+packages:
+	@sh .ci/packages
+
+$(TOOLS)/bin/cargo-deny:
+	$(CARGO) install --locked --root $(TOOLS) --version 0.20.2 cargo-deny
