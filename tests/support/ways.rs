@@ -96,7 +96,8 @@ fn forged(source: Ipv4Addr) {
         socket.send_to(&packet, &SocketAddr::from((destination, 0)).into())?;
         Ok(())
     };
-    send().expect("to send a forged packet");
+    // In the output hook a dropped packet is an error; arrivals are what counts.
+    let _ = send();
 }
 
 /// The Internet checksum (RFC 1071).
