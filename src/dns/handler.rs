@@ -1,7 +1,7 @@
 //! The handler: from a client's message to the gate and back. The only place
 //! that chooses response codes and extended errors.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,7 +132,8 @@ impl<G: Pass, R: Report> Handler<G, R> {
             let is_whole_name = !request.name.is_root();
             return self.denied(request, reply, subject, Denial::by_default(Reason::UnusableName), is_whole_name);
         };
-        let Some(_slot) = self.in_flight.take(client) else {
+        // All addresses of a client share its half.
+        let Some(_slot) = self.in_flight.take(addresses.first().copied().unwrap_or(client)) else {
             return self.failed(reply, subject, Failure::Overloaded, started);
         };
 
@@ -314,6 +315,12 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
             Err(Unreadable::Malformed(head)) => Some(Reply::to_header(head).bare(Rcode::FormErr, None)),
             Err(Unreadable::OtherOpcode(head)) => Some(Reply::to_header(head).bare(Rcode::NotImp, None)),
         }
+    }
+
+    fn counted_as(&self, peer: SocketAddr) -> Client {
+        let identity = self.clients.identify(Client::new(peer.ip()));
+        let first = identity.and_then(|identity| identity.addresses.first().copied());
+        first.unwrap_or(Client::new(Ipv6Addr::UNSPECIFIED.into()))
     }
 }
 

@@ -15,6 +15,7 @@ pub use upstream::Forwarder;
 use std::net::SocketAddr;
 
 use crate::core::config::Transport;
+use crate::core::query::Client;
 
 /// What stands between a transport and the gate: bytes in, bytes out.
 pub trait Answer: Send + Sync + 'static {
@@ -26,4 +27,8 @@ pub trait Answer: Send + Sync + 'static {
         transport: Transport,
         wire: &[u8],
     ) -> impl Future<Output = Option<Vec<u8>>> + Send;
+
+    /// In whose name what `peer` holds is counted: all addresses of a client
+    /// as one, and all strangers as one, so that nobody gains by having many.
+    fn counted_as(&self, peer: SocketAddr) -> Client;
 }

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod lab;
 pub mod nft;
+pub mod released;
 pub mod upstream;
 pub mod wall;
 pub mod ways;

@@ -3,8 +3,10 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
@@ -95,6 +97,48 @@ impl Upstream {
         let asked = Asked { over_tcp, name, kind: question.query_type() };
         self.asked.lock().expect("no panic elsewhere").push(asked.clone());
         script(&asked, &message)
+    }
+}
+
+/// A server that answers each datagram with any number of them, and that can
+/// end: then its port is closed.
+pub struct Datagrams {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Datagrams {
+    /// Starts a server on the internet at `address`.
+    pub fn start(address: &str, script: impl Fn(&Message) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        let address: SocketAddr = address.parse().expect("an address");
+        let ended = Arc::new(AtomicBool::new(false));
+        let (ready, bound) = std::sync::mpsc::channel();
+        let has_ended = Arc::clone(&ended);
+        let thread = thread::spawn(move || {
+            enter("internet");
+            let socket = UdpSocket::bind(address).expect("to bind");
+            socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+            ready.send(()).expect("a waiting test");
+            let mut buffer = [0; 4096];
+            while !has_ended.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                for answer in script(&Message::from_vec(&buffer[..length]).expect("a query")) {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        bound.recv().expect("the server");
+        Self { ended, thread: Some(thread) }
+    }
+}
+
+impl Drop for Datagrams {
+    /// Comes back when the port is closed.
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

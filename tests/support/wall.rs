@@ -15,6 +15,8 @@ pub struct Setup<'a> {
     pub dns: &'a str,
     /// Lines added to `[wall]`.
     pub wall: &'a str,
+    /// Special-purpose ranges that answers may carry.
+    pub allow_ranges: &'a [&'a str],
     /// Lines added to `[lease]`.
     pub lease: &'a str,
     /// The upstream servers.
@@ -34,7 +36,14 @@ permit(principal == Agent::"claude", action == Action::"net.connect", resource =
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { policy: STORY, dns: "", wall: "", lease: "", upstream: &["udp://198.51.100.53:53"] }
+        Self {
+            policy: STORY,
+            dns: "",
+            wall: "",
+            allow_ranges: &["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"],
+            lease: "",
+            upstream: &["udp://198.51.100.53:53"],
+        }
     }
 }
 
@@ -125,7 +134,7 @@ path = "policies"
 [wall]
 mode = "gateway"
 interfaces = ["veth-agent", "veth-other"]
-allow_ranges = ["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"]
+allow_ranges = {ranges:?}
 {wall}
 [lease]
 {lease}
@@ -142,6 +151,7 @@ path = "{journal}"
 "#,
         upstream = upstream.join(", "),
         dns = setup.dns,
+        ranges = setup.allow_ranges,
         wall = setup.wall,
         lease = setup.lease,
         socket = lab.path("control.sock").display(),

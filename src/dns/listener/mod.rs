@@ -51,7 +51,8 @@ fn advice(source: &io::Error, transport: &str, address: &SocketAddr) -> String {
 pub struct Limits {
     /// Datagrams in work at once, per socket; more are dropped.
     pub datagrams: usize,
-    /// Connections open at once; one client may have a quarter of them.
+    /// Connections open at once; one client may have a quarter of them, and so
+    /// may all strangers together.
     pub connections: usize,
     /// How long a connection may be idle.
     pub idle: Duration,

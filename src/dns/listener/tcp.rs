@@ -13,7 +13,6 @@ use tokio::time::{sleep, timeout};
 
 use super::{ERROR_PAUSE, stopped};
 use crate::core::config::Transport;
-use crate::core::query::Client;
 use crate::dns::Answer;
 use crate::dns::limits::Quota;
 
@@ -40,7 +39,7 @@ pub(super) async fn serve<A: Answer>(
             sleep(ERROR_PAUSE).await;
             continue;
         };
-        let Some(slot) = connections.take(Client::new(peer.ip())) else {
+        let Some(slot) = connections.take(answer.counted_as(peer)) else {
             continue;
         };
         let (answer, stop) = (Arc::clone(&answer), stop.clone());

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::core::config::Transport;
+use crate::core::query::Client;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -24,6 +25,10 @@ impl Answer for Echo {
             _ => {}
         }
         Some(wire.to_vec())
+    }
+
+    fn counted_as(&self, peer: SocketAddr) -> Client {
+        Client::new(peer.ip())
     }
 }
 
