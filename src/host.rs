@@ -1,9 +1,9 @@
 //! What this host has and lacks: who we are, which interfaces there are, and
 //! whether the kernel will do what a wall needs.
 
+use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use caps::{CapSet, Capability};
 use thiserror::Error;
@@ -36,8 +36,7 @@ pub enum Lack {
 /// # Errors
 /// The first thing this host lacks, with the command that mends it.
 pub fn require(config: &Config) -> Result<(), Lack> {
-    let nft = Command::new("nft").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !nft.is_ok_and(|status| status.success()) {
+    if !is_installed("nft") {
         return Err(Lack::Nft);
     }
     if !holds(Capability::CAP_NET_ADMIN) {
@@ -98,6 +97,11 @@ fn advise_gateway(interface: &InterfaceName) -> Vec<String> {
         ));
     }
     advice
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn holds(capability: Capability) -> bool {

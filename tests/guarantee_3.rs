@@ -140,6 +140,13 @@ fn of_this_host_a_client_reaches_the_walls_dns_and_nothing_more() {
 fn a_flow_from_before_the_wall_and_a_flow_from_outside_carry_nothing_out() {
     in_lab(|lab| {
         greeter(443);
+        // Somebody else's rules track connections, so that the kernel knows
+        // the flow as established before the wall stands.
+        run(
+            "nft",
+            &["add table ip other; add chain ip other forward { type filter hook forward priority 0; }; \
+            add rule ip other forward ct state established accept"],
+        );
         let server = lab.within("agent", || TcpListener::bind("10.77.0.2:9000").unwrap());
         let mut old = lab.within("agent", || TcpStream::connect("203.0.113.9:443").unwrap());
         let mut greeting = [0; 6];

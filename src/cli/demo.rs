@@ -16,6 +16,10 @@ use crate::demo;
 /// own, and checks every step. Nothing remains. Needs root or unprivileged
 /// user namespaces, and ip, nft, curl and tar.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  sudo cedarwall demo
+  cedarwall demo --json | jq .as_told
+  cedarwall demo --catch-all-forbid strict    what the forbid means to Cedar")]
 pub(super) struct Arguments {
     /// How the policy's last line, a forbid over everything, is read
     #[arg(long, default_value = "default-deny", value_name = "HOW", value_parser = catch_all_forbid())]

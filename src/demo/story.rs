@@ -17,8 +17,10 @@ use super::report::Report;
 use super::stage::{AGENT, API, FOLDER, OPEN_DNS, Place, TELEMETRY, UPSTREAM, WALL, outcome, path, start, write};
 use super::{Error, Settings, kernel, package, stage};
 use crate::core::config::CatchAllForbid;
+use crate::core::policy::{Policy, Sources};
 
 /// The story's policy, as shipped.
+const POLICY_FILE: &str = "policies/story/story.cedar";
 const POLICY: &str = include_str!("../../policies/story/story.cedar");
 
 /// The name that must not resolve.
@@ -62,6 +64,9 @@ pub fn tell(settings: &Settings, out: &mut dyn Write) -> Result<bool, Error> {
     without_a_wall(&mut report)?;
 
     report.scene("The wall goes up").map_err(written())?;
+    for warning in doubts(settings.catch_all_forbid) {
+        report.show(&warning).map_err(written())?;
+    }
     raise_the_wall(settings.catch_all_forbid)?;
     let leases = kernel::lease_set()?;
     report
@@ -157,6 +162,16 @@ fn without_a_wall(report: &mut Report<'_>) -> Result<(), Error> {
     report
         .check(&told, &format!("not answered: {}", closed.join(", ")), closed.is_empty())
         .map_err(Error::io("cannot write the output"))
+}
+
+/// What `check` would say of the story's policy, read this way.
+fn doubts(reading: CatchAllForbid) -> Vec<String> {
+    let sources = Sources { policies: vec![(POLICY_FILE.into(), POLICY.into())], entities: None };
+    let problems = match Policy::load(&sources, reading) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    };
+    problems.iter().flat_map(|problem| problem.to_string().lines().map(ToOwned::to_owned).collect::<Vec<_>>()).collect()
 }
 
 fn raise_the_wall(catch_all: CatchAllForbid) -> Result<(), Error> {
