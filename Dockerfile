@@ -7,6 +7,10 @@
 # Stopping the container leaves the wall closed; this takes it away:
 #
 #   docker run --rm --network host --cap-add NET_ADMIN cedarwall down
+#
+# As narrow as it gets: --cap-drop ALL --cap-add NET_ADMIN
+# --cap-add NET_BIND_SERVICE --read-only --tmpfs /run/cedarwall:uid=5353
+# but not --security-opt no-new-privileges, which withholds both.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
@@ -33,7 +37,9 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked
 # The daemon is no root: its file has the two capabilities it needs. They are
 # permitted, not effective, because a file with effective ones cannot even be
 # executed where a container was not given them: `check` and `--version` need
-# none. Set here, for a change in a later layer would store the file twice.
+# none. Set here, for a change in a later layer would store the file twice;
+# BuildKit copies them along (Docker's deprecated legacy builder loses them, and
+# the daemon then says that CAP_NET_ADMIN is missing).
 RUN setcap cap_net_admin,cap_net_bind_service+p target/release/cedarwall
 
 
@@ -50,8 +56,8 @@ LABEL org.opencontainers.image.title="cedarwall" \
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends nftables \
     && rm -rf /var/lib/apt/lists/* \
-    && groupadd --system --gid 5353 cedarwall \
-    && useradd --system --uid 5353 --gid cedarwall --home-dir /nonexistent --no-log-init cedarwall \
+    && groupadd --gid 5353 cedarwall \
+    && useradd --uid 5353 --gid cedarwall --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin cedarwall \
     && install -d -o cedarwall -g cedarwall -m 0750 /run/cedarwall /var/log/cedarwall
 
 COPY LICENSE /usr/share/doc/cedarwall/LICENSE

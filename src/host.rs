@@ -20,7 +20,8 @@ pub enum Lack {
     /// Not allowed to change the ruleset.
     #[error(
         "this process may not change the kernel's ruleset (CAP_NET_ADMIN is missing); run it as root; in a container: \
-         docker run --cap-add NET_ADMIN; as a service: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
+         docker run --cap-add NET_ADMIN, without no-new-privileges; as a service: \
+         AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
     )]
     NetAdmin,
     /// Not allowed to listen on port 53.
