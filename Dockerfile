@@ -1,29 +1,46 @@
-# syntax=docker/dockerfile:1
-#
 #   docker build -t cedarwall .
 #   docker run --network host --cap-add NET_ADMIN \
 #       -v ./cedarwall.toml:/etc/cedarwall/cedarwall.toml:ro \
 #       -v ./policies:/etc/cedarwall/policies:ro cedarwall
 #
 # The network is the host's, because the wall is: it guards interfaces there.
+# Stopping the container leaves the wall closed; this takes it away:
+#
+#   docker run --rm --network host --cap-add NET_ADMIN cedarwall down
+#
+# As narrow as it gets: --cap-drop ALL --cap-add NET_ADMIN
+# --cap-add NET_BIND_SERVICE --read-only --tmpfs /run/cedarwall:uid=5353
+# but not --security-opt no-new-privileges, which withholds both.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 
 # Dependencies first, against an empty crate: this layer is rebuilt only when
-# they change.
+# they change. Cargo wants every target that the manifest names to be there.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src \
-    && printf '//! Empty.\nfn main() {}\n' > src/main.rs \
+RUN mkdir -p src benches \
+    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs > benches/wall.rs \
     && echo '//! Empty.' > src/lib.rs \
     && cargo build --release --locked \
     && rm -r src
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libcap2-bin \
+    && rm -rf /var/lib/apt/lists/*
 
 COPY src src
 COPY nft nft
 COPY policies policies
 # Younger than what was built from the empty crate, or cargo would keep that.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked
+
+# The daemon is no root: its file has the two capabilities it needs. They are
+# permitted, not effective, because a file with effective ones cannot even be
+# executed where a container was not given them: `check` and `--version` need
+# none. Set here, for a change in a later layer would store the file twice;
+# BuildKit copies them along (Docker's deprecated legacy builder loses them, and
+# the daemon then says that CAP_NET_ADMIN is missing).
+RUN setcap cap_net_admin,cap_net_bind_service+p target/release/cedarwall
 
 
 FROM debian:bookworm-slim
@@ -36,24 +53,15 @@ LABEL org.opencontainers.image.title="cedarwall" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-COPY --from=build /build/target/release/cedarwall /usr/local/bin/cedarwall
-COPY LICENSE /usr/share/doc/cedarwall/LICENSE
-
-# The daemon is no root. Its file has the two capabilities it needs, and so has
-# the copy of nft that only its group may execute: nft is a program of its own.
-# An image started without --cap-add NET_ADMIN cannot execute either and says
-# "operation not permitted".
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends nftables libcap2-bin \
-    && groupadd --system --gid 5353 cedarwall \
-    && useradd --system --uid 5353 --gid cedarwall --home-dir /var/lib/cedarwall --create-home cedarwall \
-    && install -d -o cedarwall -g cedarwall -m 0750 /run/cedarwall /var/log/cedarwall \
-    && chgrp cedarwall /usr/sbin/nft \
-    && chmod 0750 /usr/sbin/nft \
-    && setcap cap_net_admin+ep /usr/sbin/nft \
-    && setcap cap_net_admin,cap_net_bind_service+ep /usr/local/bin/cedarwall \
-    && apt-get purge --yes --auto-remove libcap2-bin \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get install --yes --no-install-recommends nftables \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 5353 cedarwall \
+    && useradd --uid 5353 --gid cedarwall --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin cedarwall \
+    && install -d -o cedarwall -g cedarwall -m 0750 /run/cedarwall /var/log/cedarwall
+
+COPY LICENSE /usr/share/doc/cedarwall/LICENSE
+COPY --from=build /build/target/release/cedarwall /usr/local/bin/cedarwall
 
 USER cedarwall:cedarwall
 WORKDIR /etc/cedarwall

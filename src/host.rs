@@ -19,16 +19,45 @@ pub enum Lack {
     Nft,
     /// Not allowed to change the ruleset.
     #[error(
-        "this process may not change the kernel's ruleset (CAP_NET_ADMIN is missing); run it as root, or: \
-         setcap cap_net_admin,cap_net_bind_service+ep /usr/bin/cedarwall"
+        "this process may not change the kernel's ruleset (CAP_NET_ADMIN is missing); run it as root; in a container: \
+         docker run --cap-add NET_ADMIN, without no-new-privileges; as a service: \
+         AmbientCapabilities=CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
     )]
     NetAdmin,
     /// Not allowed to listen on port 53.
     #[error(
-        "this process may not listen on a port below 1024 (CAP_NET_BIND_SERVICE is missing); run it as root, or: \
-         setcap cap_net_admin,cap_net_bind_service+ep /usr/bin/cedarwall"
+        "this process may not listen on a port below 1024 (CAP_NET_BIND_SERVICE is missing); run it as root; in a \
+         container: docker run --cap-add NET_BIND_SERVICE; as a service: AmbientCapabilities=CAP_NET_ADMIN \
+         CAP_NET_BIND_SERVICE"
     )]
     NetBindService,
+    /// Given capabilities cannot be used.
+    #[error("the kernel does not let this process use the capabilities it was given ({0}); run it as root")]
+    Unusable(#[from] caps::errors::CapsError),
+}
+
+/// Makes use of the capabilities this process was given, and hands
+/// CAP_NET_ADMIN on to `nft`, which is a program of its own.
+///
+/// The capabilities of an executable's file may come without the effective bit,
+/// so that a process without them can still execute it; and they end at the
+/// next `execve`, unless they are ambient (capabilities(7)). Concerns the
+/// calling thread and those it starts later.
+///
+/// # Errors
+/// When the kernel refuses. To have none of them is no error: see [`require`].
+pub fn take_up_capabilities() -> Result<(), Lack> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    for capability in [Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE] {
+        if permitted.contains(&capability) {
+            caps::raise(None, CapSet::Effective, capability)?;
+        }
+    }
+    if permitted.contains(&Capability::CAP_NET_ADMIN) {
+        caps::raise(None, CapSet::Inheritable, Capability::CAP_NET_ADMIN)?;
+        caps::raise(None, CapSet::Ambient, Capability::CAP_NET_ADMIN)?;
+    }
+    Ok(())
 }
 
 /// Checks what a wall cannot stand without.

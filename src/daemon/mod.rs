@@ -70,6 +70,7 @@ pub enum Error {
 /// are loaded leaves them loaded.
 pub fn serve(config: Config) -> Result<(), Error> {
     let config = host::complete(config);
+    host::take_up_capabilities()?;
     host::require(&config)?;
     for advice in host::advise(&config) {
         tracing::warn!("{advice}");

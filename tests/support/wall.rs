@@ -64,9 +64,15 @@ impl Wall {
     /// Starts a wall in the laboratory's own namespace and waits until it is
     /// ready.
     pub fn start(lab: &Lab, setup: &Setup<'_>) -> Self {
+        Self::start_through(lab, setup, binary(), &[])
+    }
+
+    /// Starts it as `program`, which executes its `arguments` and then
+    /// `serve --config …`.
+    pub fn start_through(lab: &Lab, setup: &Setup<'_>, program: &Path, arguments: &[&str]) -> Self {
         let config = lab.write("cedarwall.toml", &configuration(lab, setup));
         lab.write("policies/wall.cedar", setup.policy);
-        let process = Self::spawn(lab, &config);
+        let process = Self::spawn(lab, &config, program, arguments);
         let wall = Self { process, config, socket: lab.path("control.sock"), journal: lab.path("events.jsonl") };
         wall.wait();
         wall
@@ -74,12 +80,13 @@ impl Wall {
 
     /// Starts the daemon again on the same configuration.
     pub fn restart(&mut self, lab: &Lab) {
-        self.process = Self::spawn(lab, &self.config);
+        self.process = Self::spawn(lab, &self.config, binary(), &[]);
         self.wait();
     }
 
-    fn spawn(lab: &Lab, config: &Path) -> Process {
-        lab.start(None, binary(), &["serve", "--config", config.to_str().expect("plain text")])
+    fn spawn(lab: &Lab, config: &Path, program: &Path, arguments: &[&str]) -> Process {
+        let serve = ["serve", "--config", config.to_str().expect("plain text")];
+        lab.start(None, program, &[arguments, &serve].concat())
     }
 
     fn wait(&self) {
