@@ -152,10 +152,12 @@ fn a_flow_from_before_the_wall_and_a_flow_from_outside_carry_nothing_out() {
         let mut greeting = [0; 6];
         old.read_exact(&mut greeting).unwrap();
 
+        let tally = Tally::start();
         let _wall = Wall::start(lab, &Setup::default());
         old.set_read_timeout(Some(SECOND)).unwrap();
         old.write_all(b"secret").unwrap();
-        assert!(old.read_exact(&mut [0; 6]).is_err(), "a flow from before the wall goes on");
+        assert!(old.read_exact(&mut [0; 6]).is_err(), "a flow from before the wall is answered");
+        assert_eq!(tally.arrived(), 0, "a flow from before the wall goes on");
         assert!(!lab.connects("internet", "10.77.0.2:9000".parse().unwrap(), SECOND));
         drop(server);
     });

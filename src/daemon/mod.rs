@@ -58,6 +58,9 @@ pub enum Error {
     /// The control socket.
     #[error(transparent)]
     Control(#[from] control::Error),
+    /// A part ended that never should; the wall stays closed.
+    #[error("{0} ended unexpectedly; the wall stays closed")]
+    Ended(&'static str),
     /// The runtime, or its signals.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -112,11 +115,15 @@ async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Resul
     let (stop, stopping) = watch::channel(false);
     let house = DaemonHouse::new(config.clone(), policies, clients, firewall);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
-    let operator = tokio::spawn(operator);
-    let resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
+    let mut operator = tokio::spawn(operator);
+    let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
     journal.report(up_event(config));
 
-    let cause = signalled().await?;
+    let cause = tokio::select! {
+        cause = signalled() => cause?,
+        _ = &mut resolver => return Err(Error::Ended("the DNS listeners")),
+        _ = &mut operator => return Err(Error::Ended("the control socket")),
+    };
     stop.send_replace(true);
     let drained = timeout(DRAIN, async { (resolver.await, operator.await) }).await;
     if drained.is_err() {
