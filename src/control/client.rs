@@ -27,15 +27,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// When no daemon answers, the user may not ask, or the answer makes no
 /// sense.
 pub fn get<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<T, Error> {
+    let body = fetch(socket, route)?;
+    let broken = |error| format!("it answers something else: {error}");
+    serde_json::from_slice(&body)
+        .map_err(|error| Error::Conversation { path: socket.to_owned(), reason: broken(error) })
+}
+
+/// Whether a daemon on `socket` says that its wall stands and questions are
+/// answered. Blocks; not to be called inside a runtime.
+pub fn is_ready(socket: &Path) -> bool {
+    fetch(socket, "/readyz").is_ok()
+}
+
+fn fetch(socket: &Path, route: &str) -> Result<Bytes, Error> {
     let broken = |reason: String| Error::Conversation { path: socket.to_owned(), reason };
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| broken(error.to_string()))?;
-    let body = runtime.block_on(async {
+    runtime.block_on(async {
         let stream = UnixStream::connect(socket).await.map_err(|error| refused(socket, &error))?;
         let answer = timeout(PATIENCE, ask(stream, route)).await;
         answer.map_err(|_| broken(format!("no answer within {}s", PATIENCE.as_secs())))?.map_err(broken)
-    })?;
-    serde_json::from_slice(&body).map_err(|error| broken(format!("it answers something else: {error}")))
+    })
 }
 
 async fn ask(stream: UnixStream, route: &str) -> Result<Bytes, String> {

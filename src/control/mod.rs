@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::client::get;
+pub use self::client::{get, is_ready};
 pub use self::socket::ControlSocket;
 use crate::core::query::Protocol;
 use crate::journal::{Denials, QueryTotals};

@@ -94,10 +94,11 @@ async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Resul
     journal.report(policy_event(config, &loaded));
 
     let text = ruleset::render(config, &host::identity());
-    install::install(&config.wall.table, &text)?;
+    let snapshot = install::install(&config.wall.table, &text)?;
     let setup = Setup {
         table: config.wall.table.clone(),
         ruleset: text,
+        loaded: snapshot,
         settings: config.lease,
         mode: config.wall.mode.clone(),
     };

@@ -1,9 +1,8 @@
 //! The story itself, scene by scene.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -16,6 +15,7 @@ use super::probe::Probe;
 use super::report::Report;
 use super::stage::{AGENT, API, FOLDER, OPEN_DNS, Place, TELEMETRY, UPSTREAM, WALL, outcome, path, start, write};
 use super::{Error, Settings, kernel, package, stage};
+use crate::control;
 use crate::core::config::CatchAllForbid;
 use crate::core::policy::{Policy, Sources};
 
@@ -200,20 +200,7 @@ fn raise_the_wall(catch_all: CatchAllForbid) -> Result<(), Error> {
     write(&file, configuration)?;
     let mut daemon = Place::Wall.ourselves()?;
     daemon.arg("serve").arg("--config").arg(&file);
-    start_part(&mut daemon, "cedarwall", || is_ready(&path("control.sock")))
-}
-
-/// `GET /readyz` on the control socket.
-fn is_ready(socket: &Path) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: cedarwall\r\nConnection: close\r\n\r\n")?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status)?;
-        Ok(status.ends_with(b" 200"))
-    };
-    ask().unwrap_or(false)
+    start_part(&mut daemon, "cedarwall", || control::is_ready(&path("control.sock")))
 }
 
 fn install(report: &mut Report<'_>, script: &Path) -> Result<(), Error> {

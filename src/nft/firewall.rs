@@ -14,13 +14,14 @@ use tokio::time::timeout;
 
 use super::Error;
 use super::element::Renewal;
+use super::install::{self, Snapshot};
+use super::source;
 use super::transaction::{Connection, MAX_CHANGES, Refused};
-use super::{install, source};
 use crate::core::config::{LeaseSettings, Mode, TableName};
 use crate::core::decision::Failure;
 use crate::core::event::{Event, Report};
 use crate::core::lease::{Grant, Key, Opened, Refusal, Wanted};
-use crate::core::ledger::{Ledger, Plan};
+use crate::core::ledger::{Change, Ledger, Plan};
 use crate::core::query::Client;
 use crate::core::time::{Moment, Ttl};
 use crate::gate::Open;
@@ -29,6 +30,8 @@ use crate::gate::Open;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests waiting for the firewall; more queries than that wait for a place.
 const QUEUE: usize = 4096;
+/// How often the table is looked after while nobody asks anything.
+const ROUND: Duration = Duration::from_secs(1);
 /// Queries put into one batch.
 const MAX_QUERIES: usize = 256;
 
@@ -45,6 +48,8 @@ pub struct Setup {
     pub table: TableName,
     /// The text it was loaded from, for the day it has to be put back.
     pub ruleset: String,
+    /// What the kernel then held.
+    pub loaded: Snapshot,
     /// The caps and terms of leases.
     pub settings: LeaseSettings,
     /// Where the clients are.
@@ -55,6 +60,8 @@ pub struct Setup {
 enum Request {
     Open(Wanted, oneshot::Sender<Result<Opened, Refusal>>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
+    /// Have a look at the table, with no query to ask for it.
+    Look,
 }
 
 /// A lease as an operator sees it.
@@ -81,9 +88,16 @@ impl Firewall {
             connection,
             journal: Box::new(journal),
             epoch: Instant::now(),
+            generation: None,
             setup,
         };
         thread::Builder::new().name("firewall".into()).spawn(move || keeper.run(queue))?;
+        let round = requests.clone();
+        thread::Builder::new().name("firewall-round".into()).spawn(move || {
+            while round.blocking_send(Request::Look).is_ok() {
+                thread::sleep(ROUND);
+            }
+        })?;
         Ok(Self { requests })
     }
 
@@ -118,6 +132,9 @@ struct Keeper {
     connection: Connection,
     journal: Box<dyn Report>,
     epoch: Instant,
+    /// The ruleset's generation when the table was last known to be as it was
+    /// loaded; our own commits are counted along.
+    generation: Option<u32>,
     setup: Setup,
 }
 
@@ -148,6 +165,8 @@ impl Keeper {
                 // Whoever asked may have gone; then nobody misses the answer.
                 let _ = reply.send(self.view());
             }
+            // Every batch begins with a look.
+            Request::Look => {}
         }
     }
 
@@ -155,6 +174,10 @@ impl Keeper {
     fn serve(&mut self, batch: Vec<Waiting>) {
         let now = self.now();
         self.ledger.expire(now);
+        if !self.stands(now) {
+            let closed = Err(Refusal::Failed(Failure::KernelRefused));
+            return batch.into_iter().for_each(|waiting| waiting.tell(closed));
+        }
         let mut plan = Plan::default();
         let mut planned: Vec<(Waiting, Ttl)> = Vec::new();
         for waiting in batch {
@@ -172,29 +195,51 @@ impl Keeper {
         }
     }
 
-    /// Makes the kernel hold what `plan` says, and writes it down. A table
-    /// that is gone is put back first, with every live lease.
+    /// Makes the kernel hold what `plan` says, and writes it down.
     fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<(), Refused> {
-        let changes = plan.changes(now);
-        let mut result = self.apply(&changes);
-        if matches!(result, Err(Refused::NoSuchTable)) && self.restore(now) {
-            result = self.apply(&changes);
-        }
-        result?;
+        self.apply(&plan.changes(now))?;
         self.ledger.commit(plan);
         Ok(())
     }
 
-    fn apply(&mut self, changes: &[crate::core::ledger::Change]) -> Result<(), Refused> {
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Refused> {
         // Chunks that went through before one was refused leave elements that
         // nobody was told of; they run out by themselves.
-        changes.chunks(MAX_CHANGES).try_for_each(|chunk| self.connection.apply(chunk))
+        for chunk in changes.chunks(MAX_CHANGES) {
+            self.connection.apply(chunk)?;
+            self.generation = self.generation.map(|generation| generation.wrapping_add(1));
+        }
+        Ok(())
+    }
+
+    /// Whether the table is as it was loaded. Read back only where somebody
+    /// else has changed the ruleset since; if it is not as loaded, it is put
+    /// back, with every live lease, before anybody gets an answer (G8).
+    fn stands(&mut self, now: Moment) -> bool {
+        let generation = self.connection.generation().ok();
+        if generation.is_some() && generation == self.generation {
+            return true;
+        }
+        match self.setup.loaded.verify() {
+            Ok(()) => {
+                self.generation = generation;
+                true
+            }
+            Err(error) => {
+                tracing::warn!("{error}");
+                self.generation = None;
+                self.restore(now)
+            }
+        }
     }
 
     fn restore(&mut self, now: Moment) -> bool {
-        if let Err(error) = install::install(&self.setup.table, &self.setup.ruleset) {
-            tracing::error!("the table is gone and cannot be put back: {error}");
-            return false;
+        match install::install(&self.setup.table, &self.setup.ruleset) {
+            Ok(loaded) => self.setup.loaded = loaded,
+            Err(error) => {
+                tracing::error!("the table is not as it was loaded and cannot be put back: {error}");
+                return false;
+            }
         }
         let leases = self.ledger.restore(now);
         if let Err(error) = self.apply(&leases) {

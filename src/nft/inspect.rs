@@ -84,12 +84,13 @@ fn flow(element: &Value) -> Option<RefusedFlow> {
     })
 }
 
-/// Elements are read as plain JSON: their form depends on the set's flags.
-fn list(arguments: &[&str]) -> Result<Value, Error> {
+/// Listings are read as plain JSON: the form of an element depends on its set,
+/// and rules may hold expressions that the nftables crate does not know.
+pub(super) fn list(arguments: &[&str]) -> Result<Value, Error> {
     let text = helper::get_current_ruleset_raw(helper::DEFAULT_NFT, arguments.iter().copied())?;
     serde_json::from_str(&text).map_err(|error| Error::Listing(error.to_string()))
 }
 
-fn objects(listing: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn objects(listing: &Value) -> impl Iterator<Item = &Value> {
     listing.get("nftables").and_then(Value::as_array).into_iter().flatten()
 }

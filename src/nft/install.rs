@@ -1,26 +1,28 @@
 //! Putting the ruleset into the kernel, reading it back, and taking it away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
 use nftables::helper;
-use nftables::schema::{NfListObject, NfObject};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde_json::{Value, json};
 
-use super::Error;
+use super::{Error, inspect};
 use crate::core::config::TableName;
 
-/// Replaces what is in the kernel by `text`, in one transaction, and reads it
-/// back.
+/// Replaces what is in the kernel by `text`, in one transaction, reads it
+/// back, and returns what it read.
 ///
 /// # Errors
 /// When `nft` is missing, refuses the text, or the kernel then holds something
 /// else.
-pub fn install(table: &TableName, text: &str) -> Result<(), Error> {
+pub fn install(table: &TableName, text: &str) -> Result<Snapshot, Error> {
     apply(text)?;
-    verify(table, text)
+    let snapshot = Snapshot::of_kernel(table, text)?;
+    snapshot.holds(text)?;
+    Ok(snapshot)
 }
 
 /// Runs `text` through `nft`, as one transaction.
@@ -40,18 +42,74 @@ pub fn apply(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the kernel holds every chain of `text` with every rule, and every
-/// set and counter.
-///
-/// # Errors
-/// When it does not, or cannot be read.
-pub fn verify(table: &TableName, text: &str) -> Result<(), Error> {
-    let expected = Inventory::of_text(table, text);
-    let found = Inventory::of_kernel(table)?;
-    if expected == found {
-        return Ok(());
+/// The table as the kernel held it at one moment: chains, rules, sets and
+/// counters, without elements, counts and handles.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    table: TableName,
+    families: Vec<(&'static str, Vec<Value>)>,
+}
+
+impl Snapshot {
+    /// What the kernel holds now of the tables that `text` makes.
+    fn of_kernel(table: &TableName, text: &str) -> Result<Self, Error> {
+        let made = |family: &&str| Inventory::of_text(family, table, text) != Inventory::default();
+        let families: Vec<_> = ["inet", "netdev"].into_iter().filter(made).collect();
+        Self::read(table, &families)
     }
-    Err(Error::NotAsLoaded { table: table.as_str().to_owned(), difference: expected.difference(&found) })
+
+    fn read(table: &TableName, families: &[&'static str]) -> Result<Self, Error> {
+        let read = |&family| {
+            let listing = inspect::list(&["-t", "list", "table", family, table.as_str()]);
+            let listing = listing.map_err(|error| error.as_missing(&format!("{family} {}", table.as_str())))?;
+            Ok((family, inspect::objects(&listing).filter_map(lasting).collect()))
+        };
+        Ok(Self { table: table.clone(), families: families.iter().map(read).collect::<Result<_, Error>>()? })
+    }
+
+    /// Whether the kernel still holds exactly this.
+    ///
+    /// # Errors
+    /// With the difference, or when the kernel cannot be read.
+    pub fn verify(&self) -> Result<(), Error> {
+        let families: Vec<_> = self.families.iter().map(|(family, _)| *family).collect();
+        let now = Self::read(&self.table, &families)?;
+        for ((family, before), (_, after)) in self.families.iter().zip(&now.families) {
+            if before != after {
+                let difference = Inventory::of_objects(before).difference(&Inventory::of_objects(after));
+                return Err(self.differs(family, difference));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it has every chain of `text` with every rule, and every set and
+    /// counter.
+    fn holds(&self, text: &str) -> Result<(), Error> {
+        for (family, objects) in &self.families {
+            let (expected, found) = (Inventory::of_text(family, &self.table, text), Inventory::of_objects(objects));
+            if expected != found {
+                return Err(self.differs(family, expected.difference(&found)));
+            }
+        }
+        Ok(())
+    }
+
+    fn differs(&self, family: &str, difference: String) -> Error {
+        let difference = if difference.is_empty() { "a rule or a set was changed".to_owned() } else { difference };
+        Error::NotAsLoaded { table: format!("{family} {}", self.table.as_str()), difference }
+    }
+}
+
+/// What of an object in a listing never changes by itself.
+fn lasting(object: &Value) -> Option<Value> {
+    let (kind, body) = object.as_object()?.iter().next()?;
+    if kind == "metainfo" {
+        return None;
+    }
+    let mut body = body.as_object()?.clone();
+    body.retain(|key, _| !["handle", "elem", "packets", "bytes"].contains(&key.as_str()));
+    Some(json!({ kind: body }))
 }
 
 /// What a table consists of, as far as it never changes while the wall stands:
@@ -59,21 +117,21 @@ pub fn verify(table: &TableName, text: &str) -> Result<(), Error> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Inventory {
     rules: BTreeMap<String, usize>,
-    sets: BTreeMap<String, ()>,
-    counters: BTreeMap<String, ()>,
+    sets: BTreeSet<String>,
+    counters: BTreeSet<String>,
     hooks: BTreeMap<String, (String, bool)>,
 }
 
 impl Inventory {
     /// The inventory of ruleset text in the house's form: one rule a line.
-    fn of_text(table: &TableName, text: &str) -> Self {
+    fn of_text(family: &str, table: &TableName, text: &str) -> Self {
         let mut inventory = Self::default();
-        let added = format!("add rule inet {} ", table.as_str());
+        let added = format!("add rule {family} {} ", table.as_str());
         let (mut in_table, mut chain) = (false, None);
         for line in text.lines() {
             let trimmed = line.trim();
             if line.starts_with("table ") {
-                in_table = line == format!("table inet {} {{", table.as_str());
+                in_table = line == format!("table {family} {} {{", table.as_str());
             } else if let Some(rule) = line.strip_prefix(&added) {
                 let name = rule.split_whitespace().next().unwrap_or_default();
                 *inventory.rules.entry(name.to_owned()).or_default() += 1;
@@ -83,9 +141,9 @@ impl Inventory {
                 inventory.rules.insert(name.clone(), 0);
                 chain = Some(name);
             } else if let Some(name) = opening(line, "set") {
-                inventory.sets.insert(name, ());
+                inventory.sets.insert(name);
             } else if let Some(name) = opening(line, "counter") {
-                inventory.counters.insert(name, ());
+                inventory.counters.insert(name);
             } else if line == "\t}" {
                 chain = None;
             } else if let Some(name) = &chain {
@@ -101,29 +159,25 @@ impl Inventory {
         inventory
     }
 
-    fn of_kernel(table: &TableName) -> Result<Self, Error> {
+    fn of_objects(objects: &[Value]) -> Self {
         let mut inventory = Self::default();
-        let listing = helper::get_current_ruleset_with_args(
-            helper::DEFAULT_NFT,
-            ["-t", "list", "table", "inet", table.as_str()],
-        )?;
-        for object in listing.objects.iter() {
-            let NfObject::ListObject(object) = object else { continue };
-            match object {
-                NfListObject::Chain(chain) => {
-                    inventory.rules.entry(chain.name.to_string()).or_default();
-                    if let Some(hook) = &chain.hook {
-                        let drops = chain.policy == Some(nftables::types::NfChainPolicy::Drop);
-                        inventory.hooks.insert(chain.name.to_string(), (format!("{hook:?}").to_lowercase(), drops));
-                    }
+        let text = |object: &Value, key: &str| object.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
+        for object in objects {
+            if let Some(chain) = object.get("chain") {
+                let name = text(chain, "name").unwrap_or_default();
+                inventory.rules.entry(name.clone()).or_default();
+                if let Some(hook) = text(chain, "hook") {
+                    inventory.hooks.insert(name, (hook, text(chain, "policy").is_some_and(|policy| policy == "drop")));
                 }
-                NfListObject::Rule(rule) => *inventory.rules.entry(rule.chain.to_string()).or_default() += 1,
-                NfListObject::Set(set) => _ = inventory.sets.insert(set.name.to_string(), ()),
-                NfListObject::Counter(counter) => _ = inventory.counters.insert(counter.name.to_string(), ()),
-                _ => {}
+            } else if let Some(rule) = object.get("rule") {
+                *inventory.rules.entry(text(rule, "chain").unwrap_or_default()).or_default() += 1;
+            } else if let Some(set) = object.get("set") {
+                inventory.sets.insert(text(set, "name").unwrap_or_default());
+            } else if let Some(counter) = object.get("counter") {
+                inventory.counters.insert(text(counter, "name").unwrap_or_default());
             }
         }
-        Ok(inventory)
+        inventory
     }
 
     fn difference(&self, found: &Self) -> String {
@@ -137,9 +191,9 @@ impl Inventory {
         }
         let extra = found.rules.keys().filter(|chain| !self.rules.contains_key(*chain));
         parts.extend(extra.map(|chain| format!("chain {chain} was added")));
-        let missing = self.sets.keys().filter(|set| !found.sets.contains_key(*set));
+        let missing = self.sets.difference(&found.sets);
         parts.extend(missing.map(|set| format!("set {set} is missing")));
-        let missing = self.counters.keys().filter(|counter| !found.counters.contains_key(*counter));
+        let missing = self.counters.difference(&found.counters);
         parts.extend(missing.map(|counter| format!("counter {counter} is missing")));
         if self.hooks != found.hooks {
             parts.push("the hooks or their policies differ".to_owned());

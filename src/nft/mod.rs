@@ -27,9 +27,9 @@ pub enum Error {
     #[error("the listing of nft cannot be read: {0}")]
     Listing(String),
     /// The kernel does not hold what was loaded.
-    #[error("table inet {table} is not as it was loaded: {difference}")]
+    #[error("table {table} is not as it was loaded: {difference}")]
     NotAsLoaded {
-        /// The table.
+        /// The table, with its family.
         table: String,
         /// In what it differs.
         difference: String,
@@ -37,6 +37,18 @@ pub enum Error {
     /// The kernel gives no netlink socket, or no thread.
     #[error("cannot reach nftables in the kernel: {0}")]
     Netlink(#[from] std::io::Error),
+}
+
+impl Error {
+    /// The same, or, if `nft` says that there is no such table, that.
+    fn as_missing(self, table: &str) -> Self {
+        match self {
+            Self::Nft(NftablesError::NftFailed { stderr, .. }) if stderr.contains("No such file or directory") => {
+                Self::NotAsLoaded { table: table.to_owned(), difference: "it is gone".to_owned() }
+            }
+            other => other,
+        }
+    }
 }
 
 fn advice(error: &NftablesError) -> String {

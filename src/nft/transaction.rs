@@ -2,8 +2,9 @@
 
 use std::io;
 
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::NetfilterMessage;
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_netfilter::nftables::{GenAttribute, GenMessage, NfTablesMessage};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use thiserror::Error;
 
@@ -73,6 +74,28 @@ impl Connection {
         self.acknowledgement(first, batch.last)
     }
 
+    /// The ruleset's generation: the kernel counts every commit, whoever made
+    /// it. Packets that update a set do not count.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn generation(&mut self) -> io::Result<u32> {
+        self.drain();
+        let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+        let question = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
+        let mut message = NetlinkMessage::from(NetfilterMessage::new(header, question));
+        message.header.flags = NLM_F_REQUEST;
+        message.header.sequence_number = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1).max(1);
+        message.finalize();
+        let mut octets = vec![0; message.buffer_len()];
+        message.serialize(&mut octets);
+        self.socket.send(&octets, 0)?;
+        let mut reply = Vec::with_capacity(8192);
+        self.socket.recv(&mut reply, DO_NOT_WAIT)?;
+        generation_in(&reply).ok_or_else(|| io::Error::other("the kernel does not tell its ruleset's generation"))
+    }
+
     /// Every reply to the batch: one error is enough to refuse it, and without
     /// the last message's acknowledgement nothing is certain.
     fn acknowledgement(&self, first: u32, last: u32) -> Result<(), Refused> {
@@ -117,6 +140,20 @@ impl Refused {
             _ => Self::Kernel(error),
         }
     }
+}
+
+fn generation_in(datagram: &[u8]) -> Option<u32> {
+    let message = NetlinkMessage::<NetfilterMessage>::deserialize(datagram).ok()?;
+    let NetlinkPayload::InnerMessage(NetfilterMessage { inner: NetfilterMessageInner::NfTables(told), .. }) =
+        message.payload
+    else {
+        return None;
+    };
+    let NfTablesMessage::NewGen(told) = told else { return None };
+    told.attributes.iter().find_map(|attribute| match attribute {
+        GenAttribute::Id(generation) => Some(*generation),
+        _ => None,
+    })
 }
 
 /// The sequence number and result of each reply in one datagram.

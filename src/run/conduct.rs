@@ -2,11 +2,9 @@
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,6 +23,7 @@ use super::plan::{self, Id, RUNTIME};
 use super::process::{ip, nft, ourselves};
 use super::summary::Summary;
 use super::{Error, Settings, network, resolver};
+use crate::control;
 
 /// How long the daemon may take to load its policy and set up the kernel.
 const READY: Duration = Duration::from_secs(15);
@@ -155,7 +154,7 @@ fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<
 
     let deadline = Instant::now() + READY;
     let said = || Error::Wall(fs::read_to_string(&log_path).unwrap_or_default().trim().to_owned());
-    while !is_ready(&folder.join("control.sock")) {
+    while !control::is_ready(&folder.join("control.sock")) {
         if daemon.try_wait().map_err(Error::io("cannot wait for the daemon"))?.is_some() {
             return Err(said());
         }
@@ -165,19 +164,6 @@ fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<
         sleep(Duration::from_millis(5));
     }
     Ok(daemon)
-}
-
-/// `GET /readyz` on the control socket.
-fn is_ready(socket: &Path) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: cedarwall\r\nConnection: close\r\n\r\n")?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status)?;
-        Ok(status.ends_with(b" 200"))
-    };
-    ask().unwrap_or(false)
 }
 
 /// Passes signals on until the inside has ended. Until here a signal ends the
