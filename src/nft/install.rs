@@ -61,7 +61,7 @@ impl Snapshot {
     fn read(table: &TableName, families: &[&'static str]) -> Result<Self, Error> {
         let read = |&family| {
             let listing = inspect::list(&["-t", "list", "table", family, table.as_str()]);
-            let listing = listing.map_err(|error| error.as_missing(&format!("{family} {}", table.as_str())))?;
+            let listing = listing.map_err(|error| error.or_missing(&format!("{family} {}", table.as_str())))?;
             Ok((family, inspect::objects(&listing).filter_map(lasting).collect()))
         };
         Ok(Self { table: table.clone(), families: families.iter().map(read).collect::<Result<_, Error>>()? })

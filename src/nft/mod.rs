@@ -41,7 +41,7 @@ pub enum Error {
 
 impl Error {
     /// The same, or, if `nft` says that there is no such table, that.
-    fn as_missing(self, table: &str) -> Self {
+    fn or_missing(self, table: &str) -> Self {
         match self {
             Self::Nft(NftablesError::NftFailed { stderr, .. }) if stderr.contains("No such file or directory") => {
                 Self::NotAsLoaded { table: table.to_owned(), difference: "it is gone".to_owned() }
