@@ -81,6 +81,11 @@ impl Problem {
         Self { help: Some(help.into()), ..self }
     }
 
+    /// The same on one line, for a log.
+    pub fn on_one_line(&self) -> String {
+        self.to_string().replace("\n  help: ", "; help: ")
+    }
+
     /// Whether it refuses what was written.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
@@ -137,6 +142,12 @@ mod tests {
         assert_eq!(Place::of_offset("f", text, 0).to_string(), "f:1:1");
         assert_eq!(Place::of_offset("f", text, text.find('=').unwrap_or(0)).to_string(), "f:2:4");
         assert_eq!(Place::of_offset("f", text, 999).to_string(), "f:3:1");
+    }
+
+    #[test]
+    fn a_log_line_is_one_line() {
+        let problem = Problem::warning(Place::of_offset("f", "", 0), "odd").with_help("mend it");
+        assert_eq!(problem.on_one_line(), "f:1:1: warning: odd; help: mend it");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode};
 use crate::core::event::{Event, Report};
 use crate::core::policy::{Loaded, Policy};
+use crate::core::problem::Problem;
 use crate::core::screen::Rules;
 use crate::core::time::{Ttl, WallTime};
 use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
@@ -138,7 +139,7 @@ fn policy_event(config: &Config, loaded: &Loaded) -> Event {
     Event::PolicyLoaded {
         path: config.policy.path.display().to_string(),
         policies: loaded.policy.len(),
-        warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+        warnings: loaded.warnings.iter().map(Problem::on_one_line).collect(),
     }
 }
 
