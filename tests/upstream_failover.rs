@@ -68,9 +68,8 @@ fn the_second_server_answers_for_a_silent_first_within_a_second() {
         assert!(first < PROMISED, "fail-over took {first:?}");
         eprintln!("fail-over from a silent server: {first:?}");
         // From then on nobody waits for the silent one.
-        let (reply, second) = asked_by_agent(lab, &mut wall, "registry.example.com");
+        let (reply, _) = asked_by_agent(lab, &mut wall, "registry.example.com");
         assert_eq!(addresses(&reply), [TRUE]);
-        assert!(second < HEDGE, "the next question took {second:?}");
         assert_eq!(silent.count("registry.example.com"), 0);
     });
 }
