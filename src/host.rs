@@ -125,6 +125,12 @@ fn advise_gateway(interface: &InterfaceName) -> Vec<String> {
             "IPv4 forwarding is off on {name}, so even permitted traffic goes nowhere; sysctl -w net.ipv4.ip_forward=1"
         ));
     }
+    if Path::new("/sys/class/net").join(name).join("bridge").exists() {
+        advice.push(format!(
+            "{name} is a bridge: clients on it reach each other directly, below these rules; give each client a \
+             network of its own, or isolate the bridge's ports (bridge link set dev PORT isolated on)"
+        ));
+    }
     advice
 }
 
