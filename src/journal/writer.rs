@@ -114,10 +114,15 @@ impl Writer {
 
 /// The line for people, on standard error.
 fn tell(event: &Event) {
+    let line = line::Spoken(event);
     match event {
-        Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::JournalLost { .. } => {
-            tracing::warn!("{}", line::Spoken(event));
-        }
-        _ => tracing::info!("{}", line::Spoken(event)),
+        Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::JournalLost { .. } => tracing::warn!("{line}"),
+        Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
+        Event::PolicyLoaded { .. }
+        | Event::QueryAnswered { .. }
+        | Event::QueryEmpty { .. }
+        | Event::QueryDenied { .. }
+        | Event::WallUp { .. }
+        | Event::Stopped { .. } => tracing::info!("{line}"),
     }
 }
