@@ -15,10 +15,10 @@
 //! [screening](core::screen) decides what of an upstream answer may be told to
 //! a client.
 //!
-//! The edges are thin, and know the core but not each other: [`dns`] speaks to
-//! clients and upstream servers, [`nft`] to the kernel, [`clients`] knows who
-//! is asking, [`journal`] keeps the evidence, [`control`] answers the
-//! operator. [`host`], [`config_file`] and [`policy_files`] are the edges to
+//! The edges are thin: [`dns`] speaks to clients and upstream servers, [`nft`]
+//! to the kernel, [`clients`] knows who is asking, [`journal`] keeps the
+//! evidence, [`control`] answers the operator. They know the core and not each
+//! other, but that `dns` asks `clients`, and `control` shows the `journal`. [`host`], [`config_file`] and [`policy_files`] are the edges to
 //! this machine and its files.
 //!
 //! [`daemon`] wires them together. [`run`] puts one command behind a wall of

@@ -12,7 +12,7 @@ use crate::nft::firewall::{Firewall, LeaseView};
 use crate::nft::inspect;
 
 /// The running daemon, as the control interface sees it. It exists once the
-/// wall stands and questions are answered, so it is always ready.
+/// wall stands and questions are answered.
 pub(super) struct DaemonHouse {
     config: Config,
     policies: usize,
@@ -48,7 +48,7 @@ impl DaemonHouse {
 
 impl House for DaemonHouse {
     fn is_ready(&self) -> bool {
-        true
+        self.firewall.is_standing()
     }
 
     async fn status(&self) -> HouseStatus {

@@ -92,13 +92,20 @@ impl Firewall {
             setup,
         };
         thread::Builder::new().name("firewall".into()).spawn(move || keeper.run(queue))?;
-        let round = requests.clone();
+        // A weak handle: when nobody can ask any more, both threads end.
+        let round = requests.downgrade();
+        let look = move || round.upgrade().is_some_and(|requests| requests.blocking_send(Request::Look).is_ok());
         thread::Builder::new().name("firewall-round".into()).spawn(move || {
-            while round.blocking_send(Request::Look).is_ok() {
+            while look() {
                 thread::sleep(ROUND);
             }
         })?;
         Ok(Self { requests })
+    }
+
+    /// Whether the thread still takes requests. Without it nothing opens.
+    pub fn is_standing(&self) -> bool {
+        !self.requests.is_closed()
     }
 
     /// Every lease there is now.
