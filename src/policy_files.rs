@@ -1,5 +1,5 @@
 //! The edge to policy files: a `.cedar` file, or a folder of them with an
-//! optional `entities.json`, into [`Sources`].
+//! optional `entities.json` and `links.json`, into [`Sources`].
 
 use std::fs;
 use std::io;
@@ -13,6 +13,8 @@ use crate::core::problem::{Listed, Problem};
 
 /// The name under which a folder may list agents and teams.
 const ENTITIES: &str = "entities.json";
+/// The file of a folder that links its templates.
+const LINKS: &str = "links.json";
 
 /// Why a policy could not be read.
 #[derive(Debug, Error)]
@@ -56,19 +58,18 @@ pub fn load(path: &Path, reading: CatchAllForbid) -> Result<Loaded, Error> {
 pub fn read(path: &Path) -> Result<Sources, Error> {
     let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
     if !metadata.is_dir() {
-        return Ok(Sources { policies: vec![text(path)?], entities: None });
+        return Ok(Sources { policies: vec![text(path)?], ..Sources::default() });
     }
     let files = policy_files(path)?;
     if files.is_empty() {
         return Err(Error::NoPolicies(path.to_owned()));
     }
     let policies = files.iter().map(|file| text(file)).collect::<Result<_, _>>()?;
-    let entities = path.join(ENTITIES);
-    let exists = entities.try_exists().map_err(|source| unreadable(&entities, source))?;
-    Ok(Sources { policies, entities: if exists { Some(text(&entities)?) } else { None } })
+    Ok(Sources { policies, entities: optional(&path.join(ENTITIES))?, links: optional(&path.join(LINKS))? })
 }
 
-/// Reads several, as one policy. Of several `entities.json` the first counts.
+/// Reads several, as one policy. Of several `entities.json` and
+/// `links.json` the first counts.
 ///
 /// # Errors
 /// As [`read`].
@@ -78,8 +79,15 @@ pub fn read_all<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Sources
         let sources = read(path)?;
         all.policies.extend(sources.policies);
         all.entities = all.entities.or(sources.entities);
+        all.links = all.links.or(sources.links);
     }
     Ok(all)
+}
+
+/// The file at `path`, if there is one.
+fn optional(path: &Path) -> Result<Option<(String, String)>, Error> {
+    let exists = path.try_exists().map_err(|source| unreadable(path, source))?;
+    if exists { text(path).map(Some) } else { Ok(None) }
 }
 
 fn policy_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {

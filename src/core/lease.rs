@@ -55,6 +55,22 @@ impl Wanted {
     }
 }
 
+/// Addresses that a policy names itself, open to a client without DNS: one
+/// element of `static4` or `static6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StaticGrant {
+    /// The source address it opens for; of the family of the addresses.
+    pub client: Client,
+    /// The first address.
+    pub first: IpAddr,
+    /// The last address, of the same family and not below the first.
+    pub last: IpAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Which ports.
+    pub ports: PortRange,
+}
+
 /// What one kernel element opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

@@ -16,5 +16,6 @@ pub mod problem;
 pub mod query;
 pub mod ranges;
 pub mod record;
+pub mod rule;
 pub mod screen;
 pub mod time;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::rule::Rule;
+
 /// A place in a text file. Lines and columns count from 1; columns count
 /// characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -16,6 +18,9 @@ pub struct Place {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+    /// How many characters it covers, line ends included; 0 where only its
+    /// start is known.
+    pub length: usize,
 }
 
 impl Place {
@@ -31,7 +36,13 @@ impl Place {
                 column += 1;
             }
         }
-        Self { file: file.into(), line, column }
+        Self { file: file.into(), line, column, length: 0 }
+    }
+
+    /// The same place, this many characters long.
+    #[must_use]
+    pub fn covering(self, length: usize) -> Self {
+        Self { length, ..self }
     }
 }
 
@@ -56,6 +67,8 @@ pub enum Severity {
 pub struct Problem {
     /// Refused, or merely doubtful.
     pub severity: Severity,
+    /// Which of the documented rules it breaks, if it is one of them.
+    pub rule: Option<Rule>,
     /// Where, if it is about one place.
     pub place: Option<Place>,
     /// What is wrong, in one sentence without a final full stop.
@@ -67,7 +80,7 @@ pub struct Problem {
 impl Problem {
     /// An error at `place`.
     pub fn error(place: impl Into<Option<Place>>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, place: place.into(), message: message.into(), help: None }
+        Self { severity: Severity::Error, rule: None, place: place.into(), message: message.into(), help: None }
     }
 
     /// A warning at `place`.
@@ -79,6 +92,12 @@ impl Problem {
     #[must_use]
     pub fn with_help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
+    }
+
+    /// The same as a breach of `rule`.
+    #[must_use]
+    pub fn of(self, rule: Rule) -> Self {
+        Self { rule: Some(rule), ..self }
     }
 
     /// The same on one line, for a log.

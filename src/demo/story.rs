@@ -166,7 +166,7 @@ fn without_a_wall(report: &mut Report<'_>) -> Result<(), Error> {
 
 /// What `check` would say of the story's policy, read this way.
 fn doubts(reading: CatchAllForbid) -> Vec<String> {
-    let sources = Sources { policies: vec![(POLICY_FILE.into(), POLICY.into())], entities: None };
+    let sources = Sources { policies: vec![(POLICY_FILE.into(), POLICY.into())], ..Sources::default() };
     let problems = match Policy::load(&sources, reading) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,

@@ -64,7 +64,7 @@ impl Open for &FakeKernel {
 }
 
 fn policy(text: &str) -> Arc<ArcSwap<Policy>> {
-    let sources = Sources { policies: vec![("p.cedar".into(), text.into())], entities: None };
+    let sources = Sources { policies: vec![("p.cedar".into(), text.into())], ..Sources::default() };
     Arc::new(ArcSwap::from_pointee(Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy))
 }
 

@@ -48,6 +48,8 @@ pub struct Sources {
     pub policies: Vec<(String, String)>,
     /// `entities.json`, if there is one.
     pub entities: Option<(String, String)>,
+    /// `links.json`, if there is one: the templates' links.
+    pub links: Option<(String, String)>,
 }
 
 /// A policy that parsed and validated.

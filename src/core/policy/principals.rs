@@ -98,7 +98,7 @@ impl Principals {
 
 fn elements(file: &str, text: &str) -> Result<Vec<Value>, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        let place = Place { file: file.into(), line: error.line().max(1), column: error.column().max(1) };
+        let place = Place { file: file.into(), line: error.line().max(1), column: error.column().max(1), length: 0 };
         Problem::error(place, format!("this is not JSON: {error}"))
     })?;
     match value {

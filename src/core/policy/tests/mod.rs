@@ -14,7 +14,7 @@ const NOW: WallTime = WallTime(1_700_000_000_123);
 const STORY: &str = include_str!("../../../../policies/story/story.cedar");
 
 fn loaded(text: &str, reading: CatchAllForbid) -> Result<Loaded, Vec<Problem>> {
-    let sources = Sources { policies: vec![("p.cedar".to_owned(), text.to_owned())], entities: None };
+    let sources = Sources { policies: vec![("p.cedar".to_owned(), text.to_owned())], ..Sources::default() };
     Policy::load(&sources, reading)
 }
 
@@ -128,6 +128,7 @@ fn a_team_of_entities_json_counts() {
                 {"uid": {"type": "Team", "id": "bots"}, "attrs": {}, "parents": []}]"#
                 .to_owned(),
         )),
+        ..Sources::default()
     };
     let loaded = Policy::load(&sources, CatchAllForbid::Strict).unwrap();
     assert_eq!(loaded.warnings, []);
@@ -145,6 +146,7 @@ fn a_team_that_nobody_is_in_is_doubted() {
             "entities.json".to_owned(),
             r#"[{"uid": {"type": "Team", "id": "bots"}, "attrs": {}, "parents": []}]"#.to_owned(),
         )),
+        ..Sources::default()
     };
     let warnings = Policy::load(&sources, CatchAllForbid::Strict).unwrap().warnings;
     assert_eq!(
@@ -384,6 +386,7 @@ proptest! {
         let sources = Sources {
             policies: vec![("p".to_owned(), text)],
             entities: entities.map(|text| ("e".to_owned(), text)),
+            ..Sources::default()
         };
         if let Err(problems) = Policy::load(&sources, CatchAllForbid::DefaultDeny) {
             prop_assert!(problems.iter().any(Problem::is_error));
