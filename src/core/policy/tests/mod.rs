@@ -1,6 +1,9 @@
 //! What a whole policy promises.
 
 mod every_port;
+mod folder;
+mod statics;
+mod whole;
 
 use std::fmt::Write;
 
