@@ -11,6 +11,7 @@ mod explain;
 mod leases;
 mod man;
 mod output;
+mod report;
 mod ruleset;
 mod run;
 mod serve;
