@@ -284,7 +284,7 @@ mod tests {
         let team = ["--policy", "policies/team", "--agent", "claude"];
         for (target, word) in [
             ("git.example.com:22/tcp", "No policy decided"),
-            ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:46)"),
+            ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:47)"),
             ("registry.example.org:80", "it opens 443/tcp, 443/udp."),
         ] {
             let (code, out) = explained(&[&team[..], &[target]].concat());

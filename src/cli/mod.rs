@@ -8,6 +8,7 @@ mod demo;
 mod denials;
 mod down;
 mod explain;
+mod fmt;
 mod leases;
 mod man;
 mod output;
@@ -52,6 +53,7 @@ enum Command {
     Run(run::Arguments),
     Demo(demo::Arguments),
     Check(check::Arguments),
+    Fmt(fmt::Arguments),
     Explain(explain::Arguments),
     Status(status::Arguments),
     Leases(leases::Arguments),
@@ -77,6 +79,7 @@ impl CommandLine {
             Command::Run(arguments) => run::execute(arguments),
             Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, out),
+            Command::Fmt(arguments) => fmt::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),

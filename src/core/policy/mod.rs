@@ -12,6 +12,7 @@ mod address;
 mod catch_all;
 mod code;
 mod decide;
+pub mod format;
 mod lint;
 mod literal;
 mod load;
@@ -19,6 +20,7 @@ mod ports;
 mod principals;
 pub mod schema;
 pub mod statement;
+mod syntax;
 #[cfg(test)]
 mod tests;
 
