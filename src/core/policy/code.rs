@@ -83,7 +83,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
                 Some((offset, ' '))
             }
             '/' if characters.next_if(|(_, next)| *next == '/').is_some() => {
-                while characters.next_if(|(_, inside)| *inside != '\n').is_some() {}
+                while characters.next_if(|(_, inside)| !matches!(inside, '\n' | '\r')).is_some() {}
                 Some((offset, ' '))
             }
             _ => Some((offset, character)),
@@ -100,6 +100,11 @@ mod tests {
         let text = "a // \" b\n\"c\\\" // d\" e";
         let code: String = code(text).map(|(_, character)| character).collect();
         assert_eq!(code.split_whitespace().collect::<Vec<_>>(), ["a", "e"]);
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_comment_as_it_does_for_cedar() {
+        assert!(excess(&format!("// a\r{}", "([{".repeat(MAX_NESTING))).is_some());
     }
 
     #[test]
