@@ -9,6 +9,7 @@ mod denials;
 mod down;
 mod explain;
 mod fmt;
+mod import;
 mod leases;
 mod man;
 mod output;
@@ -54,6 +55,7 @@ enum Command {
     Demo(demo::Arguments),
     Check(check::Arguments),
     Fmt(fmt::Arguments),
+    Import(import::Arguments),
     Explain(explain::Arguments),
     Status(status::Arguments),
     Leases(leases::Arguments),
@@ -80,6 +82,7 @@ impl CommandLine {
             Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, out),
             Command::Fmt(arguments) => fmt::execute(&arguments, out),
+            Command::Import(arguments) => import::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Error, output};
+use super::{Error, output, report};
 use crate::{config_file, daemon};
 
 /// Put the wall up and answer DNS behind it
@@ -36,7 +36,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Error> {
         .with_writer(io::stderr)
         .with_ansi(colour)
         .init();
-    let config = config_file::read(&arguments.config).map_err(|error| Error::said(error.to_string()))?;
+    let config = report::configuration(&arguments.config)?;
     daemon::serve(config).map_err(|error| Error::said(error.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,14 +7,57 @@ mod sarif;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
+use std::path::Path;
 
-use crate::core::policy::Sources;
+use super::{Error, output};
+use crate::core::config::{CatchAllForbid, Config};
+use crate::core::policy::{Loaded, Policy, Sources};
 use crate::core::problem::{Place, Problem};
 use crate::core::rule::Rule;
+use crate::{config_file, policy_files};
 
 pub(super) use human::write as write_human;
 pub(super) use json::value as json;
 pub(super) use sarif::value as sarif;
+
+/// Loads the policy at `path`, for a command that needs it whole.
+///
+/// # Errors
+/// What keeps it from being used, with the lines that are wrong.
+pub(super) fn policy(path: &Path, reading: CatchAllForbid) -> Result<(Loaded, Sources), Error> {
+    let sources = policy_files::read(path).map_err(|error| Error::said(error.to_string()))?;
+    match Policy::load(&sources, reading) {
+        Ok(loaded) => Ok((loaded, sources)),
+        Err(problems) => Err(unusable("policy", &problems, &Texts::of_policy(&sources))),
+    }
+}
+
+/// Reads the configuration at `path`, likewise.
+///
+/// # Errors
+/// As [`policy`].
+pub(super) fn configuration(path: &Path) -> Result<Config, Error> {
+    let said = |error: config_file::Error| Error::said(error.to_string());
+    match config_file::read(path) {
+        Ok(config) => Ok(config),
+        Err(config_file::Error::Wrong(problems)) => {
+            let text = config_file::text(path).map_err(said)?;
+            Err(unusable("configuration", &problems, &Texts::of_file(&path.display().to_string(), &text)))
+        }
+        Err(error) => Err(said(error)),
+    }
+}
+
+fn unusable(what: &str, problems: &[Problem], texts: &Texts<'_>) -> Error {
+    let mut rendered = Vec::new();
+    match human::write(&mut rendered, problems, texts, output::is_coloured(&io::stderr())) {
+        Ok(()) => {
+            let rendered = String::from_utf8_lossy(&rendered);
+            Error::said(format!("the {what} is not usable\n\n{}", rendered.trim_end()))
+        }
+        Err(error) => error.into(),
+    }
+}
 
 /// The texts that problems point into, by the names of their files.
 #[derive(Debug, Default)]

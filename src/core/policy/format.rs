@@ -52,7 +52,7 @@ fn lost(policies: &PolicySet, text: &str, pretty: &str) -> Option<String> {
 }
 
 /// The comments of `text`, without the blanks around them.
-fn comments(text: &str) -> Vec<&str> {
+pub(super) fn comments(text: &str) -> Vec<&str> {
     let mut comments = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find(['"', '/']) {
@@ -60,7 +60,7 @@ fn comments(text: &str) -> Vec<&str> {
         rest = match inside.strip_prefix('"') {
             Some(string) => after_string(string),
             None if inside.starts_with("//") => {
-                let (comment, rest) = inside.split_once('\n').unwrap_or((inside, ""));
+                let (comment, rest) = inside.split_once(['\n', '\r']).unwrap_or((inside, ""));
                 comments.push(comment.trim());
                 rest
             }
@@ -172,7 +172,7 @@ permit(principal, action, resource);
 
     #[test]
     fn a_string_holds_no_comment_and_a_comment_no_string() {
-        assert_eq!(comments("\"// a\\\" // b\" // c \"d\n\"e\" / // f"), ["// c \"d", "// f"]);
+        assert_eq!(comments("\"// a\\\" // b\" // c \"d\n\"e\" / // f\rg // h"), ["// c \"d", "// f", "// h"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod catch_all;
 mod code;
 mod decide;
 pub mod format;
+pub mod leash;
 mod lint;
 mod literal;
 mod load;
