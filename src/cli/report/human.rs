@@ -79,6 +79,8 @@ fn filled(text: &str, indent: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::core::rule::Rule;
 
@@ -184,5 +186,17 @@ error[resource-form]: `a` names no port
         let mut out = Vec::new();
         write(&mut out, &[Problem::error(None, "m")], &Texts::default(), true).unwrap();
         assert!(out.contains(&0x1b));
+    }
+
+    proptest! {
+        #[test]
+        fn any_place_in_any_text_is_shown(
+            text in "[a \t\r\n\u{301}\u{6f22}\u{1f512}\u{200d}\u{202e}\u{1b}\u{0}]{0,120}",
+            (line, column, length) in (0usize..6, 0usize..200, 0usize..300),
+        ) {
+            let place = Place { file: "a.cedar".into(), line, column, length };
+            let rendered = rendered(Problem::error(place, &text).with_help(&text), &text);
+            prop_assert!(!rendered.contains(['\u{1b}', '\u{202e}', '\u{0}']), "{rendered:?}");
+        }
     }
 }

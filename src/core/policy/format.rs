@@ -13,6 +13,9 @@ use super::syntax;
 const COLUMNS: usize = 80;
 /// What is inside of something stands so much further right.
 const INDENT: isize = 2;
+/// A comment may move the text around it, which is then laid out once more;
+/// after so many rounds it has come to rest or never will.
+const ROUNDS: usize = 8;
 
 /// `text` laid out; `file` is how messages name it.
 ///
@@ -26,12 +29,19 @@ pub fn formatted(file: &str, text: &str) -> Result<String, Vec<Problem>> {
         let problem = Problem::error(Place::of_offset(file, text, 0), message);
         vec![problem.with_help("this text is left as it is; lay it out by hand")]
     };
-    let pretty = policies_str_to_pretty(text, &config)
-        .map_err(|error| refused(format!("Cedar's formatter failed: {}", one_line(&error.to_string()))))?;
-    match lost(&policies, text, &pretty) {
-        None => Ok(pretty),
-        Some(loss) => Err(refused(format!("Cedar's formatter would have {loss}"))),
+    let mut pretty = text.to_owned();
+    for _ in 0..ROUNDS {
+        let next = policies_str_to_pretty(&pretty, &config)
+            .map_err(|error| refused(format!("Cedar's formatter failed: {}", one_line(&error.to_string()))))?;
+        if let Some(loss) = lost(&policies, text, &next) {
+            return Err(refused(format!("Cedar's formatter would have {loss}")));
+        }
+        if next == pretty {
+            return Ok(pretty);
+        }
+        pretty = next;
     }
+    Err(refused("Cedar's formatter does not come to an end with this text's comments".to_owned()))
 }
 
 /// What was lost from `text` on its way to `pretty`, if anything.
@@ -85,6 +95,9 @@ fn after_string(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -183,4 +196,25 @@ permit(principal, action, resource);
             assert_eq!(formatted("f", text).unwrap(), text);
         }
     }
+
+    proptest! {
+        // Cedar's parser is slow without optimization.
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn comments_and_blanks_between_any_words_are_no_obstacle(between in vec(BETWEEN, WORDS.split(' ').count())) {
+            let text: String = between.iter().zip(WORDS.split(' ')).flat_map(|(between, word)| [between, word]).collect();
+            let pretty = formatted("f", &text).map_err(|problems| TestCaseError::fail(format!("{problems:?}")))?;
+            prop_assert_eq!(formatted("f", &pretty).unwrap(), pretty);
+        }
+    }
+
+    const BETWEEN: &str = " |\n|\r\n|\n\n|\t//x\n| // y \n|\n\n// \"z\n\n//\n|//\r";
+
+    const WORDS: &str = "\
+        @id ( \"i//i\" ) permit ( principal == Agent::\"a\" , \
+        action in [ Action::\"net.connect\" , Action::\"dns.query\" ] , resource ) \
+        when { context . host like \"*.example.com\" || ! ( [ 1 , 2 ] . contains ( context . port ) ) \
+        && ( if true then false else { a : true } . a ) && ip ( \"192.0.2.7\" ) . isLoopback ( ) } \
+        unless { context has ip } ; forbid ( principal , action , resource in Domain::\"b\" ) ;";
 }
