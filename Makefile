@@ -31,6 +31,7 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	$(CEDARWALL) check --config cedarwall.toml
 	$(CEDARWALL) check --catch-all-forbid default-deny policies/story
 	$(CEDARWALL) check policies/team
+	$(CEDARWALL) fmt --check policies
 	$(CEDARWALL) man | MANROFFSEQ= man --warnings --local-file - > /dev/null
 	for file in nft/*.nft; do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
 	$(CEDARWALL) ruleset --config cedarwall.toml | $(ISOLATED) nft -c -f /dev/stdin

@@ -1,6 +1,6 @@
 //! `cedarwall explain`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,14 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::{DENIED, Error, catch_all_forbid};
+use super::report::{self, Texts};
+use super::{DENIED, Error, catch_all_forbid, output};
 use crate::core::config::CatchAllForbid;
 use crate::core::decision::{Decision, Opening, PolicyId};
 use crate::core::name::Name;
 use crate::core::policy::{Loaded, Policy};
 use crate::core::query::{Agent, Client, Port, Protocol, Query, RecordKind};
 use crate::core::time::WallTime;
-use crate::{config_file, policy_files};
 
 /// What follows the options in the help.
 const EXAMPLES: &str = "\
@@ -67,8 +67,7 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let settings = settings(arguments)?;
-    let loaded =
-        policy_files::load(&settings.path, settings.reading).map_err(|error| Error::said(error.to_string()))?;
+    let (loaded, sources) = report::policy(&settings.path, settings.reading)?;
 
     let query = Query {
         client: settings.client,
@@ -84,9 +83,8 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
     if arguments.json {
         write_json(&loaded, &verdict, arguments, out)?;
     } else {
-        for warning in &loaded.warnings {
-            writeln!(out, "{warning}")?;
-        }
+        let coloured = output::is_coloured(&io::stdout());
+        report::write_human(out, &loaded.warnings, &Texts::of_policy(&sources), coloured)?;
         write_text(&loaded.policy, &verdict, arguments, out)?;
         if let (Some(_), Decision::Permit(permit)) = (&verdict.reason, loaded.policy.decide(&query, now)) {
             let open: Vec<_> = permit.openings.iter().map(ToString::to_string).collect();
@@ -143,7 +141,7 @@ fn settings(arguments: &Arguments) -> Result<Settings, Error> {
             client: client(None).unwrap_or(local),
         });
     };
-    let config = config_file::read(file).map_err(|error| Error::said(error.to_string()))?;
+    let config = report::configuration(file)?;
     let known = config.clients.iter().find(|entry| entry.agent == arguments.agent);
     let known = known.and_then(|entry| entry.addresses.first().copied());
     Ok(Settings {
@@ -284,7 +282,7 @@ mod tests {
         let team = ["--policy", "policies/team", "--agent", "claude"];
         for (target, word) in [
             ("git.example.com:22/tcp", "No policy decided"),
-            ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:46)"),
+            ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:47)"),
             ("registry.example.org:80", "it opens 443/tcp, 443/udp."),
         ] {
             let (code, out) = explained(&[&team[..], &[target]].concat());

@@ -23,7 +23,9 @@ mod circumstances;
 mod clause;
 mod code;
 mod decide;
+pub mod format;
 mod json_list;
+pub mod leash;
 mod links;
 mod lint;
 mod literal;
@@ -37,6 +39,7 @@ mod slices;
 mod source;
 pub mod statement;
 mod statics;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod validate;
