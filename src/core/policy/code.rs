@@ -67,7 +67,7 @@ pub(super) fn effect_offset(text: &str) -> usize {
 
 /// The characters outside strings and comments, with their offsets; a string
 /// or comment counts as one blank.
-fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
+pub(super) fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut characters = text.char_indices().peekable();
     std::iter::from_fn(move || {
         let (offset, character) = characters.next()?;

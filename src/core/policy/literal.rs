@@ -6,22 +6,43 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::super::name::Name;
+use super::super::problem::{Place, Problem};
 use super::super::query::{Agent, Port};
+use super::super::rule::Rule;
 
 /// What is wrong with an id, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
+    pub(super) rule: Rule,
     pub(super) message: String,
     pub(super) help: String,
 }
 
 impl Fault {
-    fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { message: message.into(), help: help.into() }
+    /// The same as a problem at `place`.
+    pub(super) fn at(self, place: Place) -> Problem {
+        Problem::error(place, self.message).with_help(self.help).of(self.rule)
+    }
+
+    /// A string where the port is compared with something.
+    pub(super) fn port_as_text(text: &str) -> Self {
+        let help = match text.parse::<Port>() {
+            Ok(port) => format!("write it without quotation marks: `{port}`"),
+            Err(_) => "write a number from 1 to 65535, such as `443`".to_owned(),
+        };
+        Self::new(Rule::PortUse, format!("the port is a number and `\"{text}\"` is a text"), help)
+    }
+
+    fn new(rule: Rule, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { rule, message: message.into(), help: help.into() }
     }
 
     fn address(id: &str) -> Self {
-        Self::new(format!("`{id}` is an address: address literals are not supported yet"), "name the host instead")
+        Self::new(
+            Rule::AddressForm,
+            format!("`{id}` is an address: address literals are not supported yet"),
+            "name the host instead",
+        )
     }
 }
 
@@ -33,14 +54,14 @@ pub(super) fn resource(id: &str) -> Result<(Name, Port), Fault> {
     let Some((host, port)) = id.rsplit_once(':') else {
         let message = format!("`{id}` names no port");
         let help = format!("write `{id}:443`, or `resource in Domain::\"{id}\"` for every port and every name below");
-        return Err(Fault::new(message, help));
+        return Err(Fault::new(Rule::ResourceForm, message, help));
     };
     if is_address(host) {
         return Err(Fault::address(id));
     }
     let host = name(host)?;
     let port = port.parse().map_err(|error| {
-        Fault::new(format!("`{port}` is no port: {error}"), format!("write the id as `{host}:443`"))
+        Fault::new(Rule::ResourceForm, format!("`{port}` is no port: {error}"), format!("write the id as `{host}:443`"))
     })?;
     Ok((host, port))
 }
@@ -55,7 +76,8 @@ pub(super) fn domain(id: &str) -> Result<Name, Fault> {
 
 /// The id of an `Agent`.
 pub(super) fn agent(id: &str) -> Result<Agent, Fault> {
-    Agent::parse(id).map_err(|error| Fault::new(format!("`{id}` is no agent's name"), error.to_string()))
+    Agent::parse(id)
+        .map_err(|error| Fault::new(Rule::AgentForm, format!("`{id}` is no agent's name"), error.to_string()))
 }
 
 /// A name in the one form it has in a question.
@@ -65,11 +87,11 @@ pub(super) fn name(text: &str) -> Result<Name, Fault> {
             Some(domain) => format!("for every name below, write `resource in Domain::\"{domain}\"`"),
             None => "write a host name such as `api.example.com`".to_owned(),
         };
-        Fault::new(format!("`{text}` is no host name: {error}"), help)
+        Fault::new(Rule::NameForm, format!("`{text}` is no host name: {error}"), help)
     })?;
     if name.as_str() != text {
         let message = format!("`{text}` would never match: names are lower case, in ASCII, without a trailing dot");
-        return Err(Fault::new(message, format!("write `{name}`")));
+        return Err(Fault::new(Rule::NameForm, message, format!("write `{name}`")));
     }
     Ok(name)
 }

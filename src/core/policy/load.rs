@@ -15,7 +15,7 @@ use super::ports::Breakpoints;
 use super::principals::Principals;
 use super::schema::Vocabulary;
 use super::statement::{self, Statement};
-use super::{Loaded, Policy, Sources, catch_all};
+use super::{Loaded, Policy, Sources, catch_all, validation};
 
 pub(super) fn load(sources: &Sources, reading: CatchAllForbid) -> Result<Loaded, Vec<Problem>> {
     let vocabulary = Vocabulary::new().map_err(|problem| vec![problem])?;
@@ -36,12 +36,14 @@ pub(super) fn load(sources: &Sources, reading: CatchAllForbid) -> Result<Loaded,
     refused(&mut problems)?;
 
     let facts: Vec<_> = statements.iter().map(|statement| lint::inspect(statement, &mut problems)).collect();
-    problems.extend(invalid(sources, &statements, &vocabulary));
+    let invalid = invalid(&statements, &vocabulary);
+    problems.extend(validation::unexplained(invalid, &problems));
     problems.extend(facts.iter().flat_map(|facts| principals.doubts(facts)));
     refused(&mut problems)?;
 
     let (kept, warnings) = catch_all::applied(&statements, reading);
     problems.extend(warnings);
+    problems.extend(lint::doubts(&kept, &principals));
     let sets = Sets::of(&kept).map_err(|problem| vec![problem])?;
 
     let mut breakpoints = Breakpoints::default();
@@ -75,31 +77,15 @@ fn refused(problems: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
 }
 
 /// What Cedar's validator finds; its warnings refuse a policy, too.
-fn invalid(sources: &Sources, statements: &[Statement], vocabulary: &Vocabulary) -> Vec<Problem> {
+fn invalid(statements: &[Statement], vocabulary: &Vocabulary) -> Vec<Problem> {
     let set = match set_of(statements.iter().map(|statement| statement.policy.clone())) {
         Ok(set) => set,
         Err(problem) => return vec![problem],
     };
-    let texts: HashMap<&str, &str> =
-        sources.policies.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
-    let files: HashMap<&str, &str> =
-        statements.iter().map(|statement| (statement.id.as_str(), &*statement.place.file)).collect();
-    let described = |id: &cedar_policy::PolicyId, diagnosis: &dyn miette::Diagnostic| {
-        let file = files.get(AsRef::<str>::as_ref(id)).copied().unwrap_or_default();
-        let problem = statement::described(file, texts.get(file).copied().unwrap_or_default(), diagnosis);
-        if problem.message.contains("for Action::\"dns.query\" not found")
-            || problem.message.contains("entity type `Domain` not found")
-        {
-            return problem
-                .with_help("this policy covers `dns.query` too; limit it: action == Action::\"net.connect\"");
-        }
-        problem
-    };
-
+    let by_id: HashMap<&str, &Statement> =
+        statements.iter().map(|statement| (statement.id.as_str(), statement)).collect();
     let result = Validator::new(vocabulary.schema.clone()).validate(&set, ValidationMode::Strict);
-    let errors = result.validation_errors().map(|error| described(error.policy_id(), error));
-    let warnings = result.validation_warnings().map(|warning| described(warning.policy_id(), warning));
-    errors.chain(warnings).collect()
+    validation::problems(&result, |id| by_id.get(AsRef::<str>::as_ref(id)).copied())
 }
 
 fn set_of(policies: impl IntoIterator<Item = cedar_policy::Policy>) -> Result<PolicySet, Problem> {

@@ -19,8 +19,10 @@ mod ports;
 mod principals;
 pub mod schema;
 pub mod statement;
+mod syntax;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -38,7 +40,7 @@ use super::config::CatchAllForbid;
 use super::decision::{Decision, Denial, Opening, PolicyId, Reason};
 use super::name::Name;
 use super::problem::Problem;
-use super::query::{Port, Protocol, Query};
+use super::query::{Agent, Port, Protocol, Query};
 use super::time::WallTime;
 
 /// The text of a policy folder, read by somebody else.
@@ -151,6 +153,13 @@ impl Policy {
             Decision::Permit(permit) => permit.openings,
             Decision::Deny(_) => Arc::default(),
         }
+    }
+
+    /// Warnings about agents that a policy names and no client acts as, each
+    /// at its first mention. `clients` are the agents that clients act as.
+    pub fn agents_without_a_client<'a>(&self, clients: impl IntoIterator<Item = &'a Agent>) -> Vec<Problem> {
+        let clients = clients.into_iter().map(Agent::as_str).collect();
+        lint::without_a_client(&self.statements, &clients)
     }
 
     const fn inquiry<'a>(&'a self, query: &'a Query, now: WallTime) -> Inquiry<'a> {

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::super::problem::{Place, Problem, nearest};
 use super::super::query::Agent;
-use super::lint::Facts;
+use super::super::rule::Rule;
+use super::lint::{Facts, differ_in_digits_alone};
 use super::literal;
 use super::schema::Vocabulary;
 use super::statement::one_line;
@@ -17,6 +18,10 @@ use super::statement::one_line;
 pub(super) struct Principals {
     agents: HashMap<String, Entity>,
     teams: HashSet<String>,
+    /// The teams above each agent.
+    above_agents: HashMap<String, Vec<String>>,
+    /// The teams above each team.
+    above_teams: HashMap<String, Vec<String>>,
     /// Whether there was a file at all.
     listed: bool,
 }
@@ -36,14 +41,14 @@ impl Principals {
         for (element, place) in elements.into_iter().zip(places) {
             match entity(element, vocabulary) {
                 Ok(entity) => entities.push(entity),
-                Err(message) => problems.push(Problem::error(place, one_line(&message))),
+                Err(message) => problems.push(Problem::error(place, one_line(&message)).of(Rule::Entities)),
             }
         }
         if !problems.is_empty() {
             return Err(problems);
         }
         Self::of(entities, vocabulary)
-            .map_err(|error| vec![Problem::error(Place::of_offset(file, text, 0), one_line(&error))])
+            .map_err(|error| vec![Problem::error(Place::of_offset(file, text, 0), one_line(&error)).of(Rule::Entities)])
     }
 
     fn of(entities: Vec<Entity>, vocabulary: &Vocabulary) -> Result<Self, String> {
@@ -52,12 +57,18 @@ impl Principals {
         for entity in store.iter() {
             let uid = entity.uid();
             let id = uid.id().unescaped().to_owned();
+            let above: Vec<_> =
+                store.ancestors(&uid).into_iter().flatten().map(|team| team.id().unescaped().to_owned()).collect();
             match uid.type_name().basename() {
                 "Agent" => {
+                    principals.above_agents.insert(id.clone(), above);
                     let teams = store.ancestors(&uid).into_iter().flatten().cloned().collect();
                     principals.agents.insert(id, Entity::new_no_attrs(uid, teams));
                 }
-                "Team" => drop(principals.teams.insert(id)),
+                "Team" => {
+                    principals.above_teams.insert(id.clone(), above);
+                    principals.teams.insert(id);
+                }
                 _ => {}
             }
         }
@@ -83,7 +94,8 @@ impl Principals {
         let meant = if is_team {
             nearest(id, self.teams.iter().map(String::as_str))
         } else {
-            nearest(id, self.agents.keys().map(String::as_str))
+            let others = self.agents.keys().map(String::as_str);
+            nearest(id, others.filter(|other| !differ_in_digits_alone(id, other)))
         };
         let message = format!("entities.json has no {kind} `{id}`");
         let help = match meant {
@@ -92,19 +104,36 @@ impl Principals {
             // An agent in no team is an ordinary thing.
             None => return None,
         };
-        Some(Problem::warning(place.clone(), message).with_help(help))
+        let rule = if is_team { Rule::UnknownTeam } else { Rule::UnknownAgent };
+        Some(Problem::warning(place.clone(), message).with_help(help).of(rule))
+    }
+
+    /// The teams that `agent` is in, through other teams too.
+    pub(super) fn teams_of_agent(&self, agent: &str) -> &[String] {
+        self.above_agents.get(agent).map_or(&[], Vec::as_slice)
+    }
+
+    /// The teams that `team` is in, through other teams too; without itself.
+    pub(super) fn teams_of_team(&self, team: &str) -> &[String] {
+        self.above_teams.get(team).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether `entities.json` lists any agents or teams.
+    pub(super) const fn are_listed(&self) -> bool {
+        self.listed
     }
 }
 
 fn elements(file: &str, text: &str) -> Result<Vec<Value>, Problem> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
         let place = Place { file: file.into(), line: error.line().max(1), column: error.column().max(1), length: 0 };
-        Problem::error(place, format!("this is not JSON: {error}"))
+        Problem::error(place, format!("this is not JSON: {error}")).of(Rule::Entities)
     })?;
     match value {
         Value::Array(elements) => Ok(elements),
         _ => Err(Problem::error(Place::of_offset(file, text, 0), "this is not a list of entities")
-            .with_help("write [{\"uid\": {\"type\": \"Agent\", \"id\": \"claude\"}, \"attrs\": {}, \"parents\": []}]")),
+            .with_help("write [{\"uid\": {\"type\": \"Agent\", \"id\": \"claude\"}, \"attrs\": {}, \"parents\": []}]")
+            .of(Rule::Entities)),
     }
 }
 

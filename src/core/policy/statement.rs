@@ -12,7 +12,9 @@ use miette::Diagnostic;
 
 use super::super::decision::PolicyId;
 use super::super::problem::{Place, Problem};
+use super::super::rule::Rule;
 use super::code::{self, effect_offset};
+use super::syntax;
 
 /// Longest policy id, in characters: it has to fit into an EDE text and a log
 /// line.
@@ -39,10 +41,15 @@ impl Statement {
     /// Where `loc` is; the statement itself if Cedar does not know.
     pub(super) fn place_of(&self, loc: Option<&Loc>) -> Place {
         match loc {
-            Some(loc) => Place::of_offset(&self.place.file, &loc.src, loc.start()),
+            Some(loc) => Place::of_offset(&self.place.file, &loc.src, loc.start()).covering(length_of(loc)),
             None => self.place.clone(),
         }
     }
+}
+
+/// How many characters `loc` covers.
+fn length_of(loc: &Loc) -> usize {
+    loc.snippet().map_or(0, |text| text.chars().count())
 }
 
 /// Parses the files, in their order.
@@ -65,7 +72,9 @@ pub(super) fn parse(files: &[(String, String)]) -> Result<Vec<Statement>, Vec<Pr
 fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>, Vec<Problem>> {
     if let Some((offset, message)) = code::excess(text) {
         let problem = Problem::error(Place::of_offset(file, text, offset), message);
-        return Err(vec![problem.with_help("write it as several policies, or its alternatives as one set")]);
+        return Err(vec![
+            problem.with_help("write it as several policies, or its alternatives as one set").of(Rule::TooDeep),
+        ]);
     }
     let set = PolicySet::from_str(text)
         .map_err(|errors| errors.iter().map(|error| described(file, text, error)).collect::<Vec<_>>())?;
@@ -78,14 +87,14 @@ fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>, Vec<Problem>> {
     for (index, policy) in policies.into_iter().enumerate() {
         let ast: &ast::Policy = policy.as_ref();
         let whole = ast.loc().and_then(Loc::snippet).unwrap_or_default();
-        let place = Place::of_offset(file, text, start(ast) + effect_offset(whole));
+        let place = Place::of_offset(file, text, start(ast) + effect_offset(whole)).covering("permit".len());
         let id = match policy.annotation("id") {
             None => format!("{}#{}", base_name(file), index + 1),
             Some(id) if is_usable(id) => id.to_owned(),
             Some(_) => {
                 let message = "this policy's @id is empty, too long, or has a control character in it";
                 let help = format!("give it 1 to {MAX_ID} printable characters: @id(\"claude-api\")");
-                problems.push(Problem::error(place, message).with_help(help));
+                problems.push(Problem::error(place, message).with_help(help).of(Rule::PolicyId));
                 continue;
             }
         };
@@ -124,8 +133,8 @@ fn duplicates(statements: &[Statement]) -> Vec<Problem> {
     for statement in statements {
         if let Some(first) = first_of.get(&statement.id) {
             let message = format!("two policies have the id `{}`; the first is at {first}", statement.id);
-            problems
-                .push(Problem::error(statement.place.clone(), message).with_help("give each policy an @id of its own"));
+            let problem = Problem::error(statement.place.clone(), message);
+            problems.push(problem.with_help("give each policy an @id of its own").of(Rule::PolicyId));
             continue;
         }
         first_of.insert(&statement.id, &statement.place);
@@ -133,15 +142,14 @@ fn duplicates(statements: &[Statement]) -> Vec<Problem> {
     problems
 }
 
-/// Cedar's own diagnosis, in our words and with its place.
+/// Cedar's own diagnosis of `text`, in our words and with its place.
 pub(super) fn described(file: &str, text: &str, diagnosis: &dyn Diagnostic) -> Problem {
-    let label = diagnosis.labels().and_then(|mut labels| labels.next());
-    let offset = label.as_ref().map_or(0, miette::LabeledSpan::offset);
-    let hint = label.as_ref().and_then(|label| label.label().map(str::to_owned));
-    let help = diagnosis.help().map(|help| help.to_string()).or(hint);
-    let problem = Problem::error(Place::of_offset(file, text, offset), one_line(&diagnosis.to_string()));
-    match help {
-        Some(help) => problem.with_help(one_line(&help)),
+    let found = syntax::found(text, diagnosis);
+    let length = text.get(found.span.clone()).map_or(0, |covered| covered.chars().count());
+    let place = Place::of_offset(file, text, found.span.start).covering(length);
+    let problem = Problem::error(place, found.message).of(Rule::Syntax);
+    match found.help {
+        Some(help) => problem.with_help(help),
         None => problem,
     }
 }
