@@ -9,6 +9,7 @@ use super::super::name::Name;
 use super::super::problem::{Place, Problem};
 use super::super::query::{Agent, Port};
 use super::super::rule::Rule;
+use super::statement::one_line;
 
 /// What is wrong with an id, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) struct Fault {
 impl Fault {
     /// The same as a problem at `place`.
     pub(super) fn at(self, place: Place) -> Problem {
-        Problem::error(place, self.message).with_help(self.help).of(self.rule)
+        Problem::error(place, one_line(&self.message)).with_help(one_line(&self.help)).of(self.rule)
     }
 
     /// A string where the port is compared with something.

@@ -38,7 +38,8 @@ pub(super) fn load(sources: &Sources, reading: CatchAllForbid) -> Result<Loaded,
     let facts: Vec<_> = statements.iter().map(|statement| lint::inspect(statement, &mut problems)).collect();
     let invalid = invalid(&statements, &vocabulary);
     problems.extend(validation::unexplained(invalid, &problems));
-    problems.extend(facts.iter().flat_map(|facts| principals.doubts(facts)));
+    let doubts = facts.iter().flat_map(|facts| principals.doubts(facts)).collect();
+    problems.extend(validation::unexplained(doubts, &problems));
     refused(&mut problems)?;
 
     let (kept, warnings) = catch_all::applied(&statements, reading);

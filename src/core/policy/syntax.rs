@@ -26,6 +26,7 @@ pub(super) fn found(text: &str, diagnosis: &dyn Diagnostic) -> Finding {
         .or_else(|| unquoted_id(&span, &words))
         .or_else(|| untyped_id(text, &span, &words))
         .or_else(|| spelt_operator(&span, &words))
+        .or_else(|| unquoted_text(text, &span, &words))
         .unwrap_or_else(|| as_told(span, &words, diagnosis, label.as_ref()))
 }
 
@@ -74,7 +75,8 @@ fn single_equals(text: &str, span: &Range<usize>, words: &str) -> Option<Finding
 }
 
 fn unquoted_id(span: &Range<usize>, words: &str) -> Option<Finding> {
-    let name = words.split_once("found name `")?.1.strip_suffix('`')?;
+    let in_scope = words.split_once("found name `").and_then(|(_, name)| name.strip_suffix('`'));
+    let name = in_scope.or_else(|| words.strip_prefix("invalid variable: "))?;
     let (kind, id) = name.rsplit_once("::")?;
     Some(Finding {
         span: span.clone(),
@@ -111,6 +113,20 @@ fn spelt_operator(span: &Range<usize>, words: &str) -> Option<Finding> {
         span: span.clone(),
         message: format!("`{word}` is no operator of Cedar"),
         help: Some(format!("write `{operator}`")),
+    })
+}
+
+fn unquoted_text(text: &str, span: &Range<usize>, words: &str) -> Option<Finding> {
+    if !words.starts_with("invalid member access") {
+        return None;
+    }
+    let from = text.get(span.start..)?;
+    let ends = |character: char| !character.is_alphanumeric() && !matches!(character, '.' | '-' | '_');
+    let name = from.split(ends).next()?;
+    Some(Finding {
+        span: span.start..span.start + name.len(),
+        message: format!("`{name}` has no quotation marks"),
+        help: Some("write a host as a text: `context.host == \"api.example.com\"`".to_owned()),
     })
 }
 

@@ -5,7 +5,7 @@
 //! adds that the policy is impossible. What is wrong is told once, with what
 //! to write instead.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{PolicyId, ValidationError, ValidationResult, ValidationWarning};
 use cedar_policy_core::ast::{EntityUID, PrincipalOrResourceConstraint};
@@ -81,9 +81,11 @@ pub(super) fn unexplained(found: Vec<Problem>, told: &[Problem]) -> Vec<Problem>
 }
 
 /// The first for each place: the others say the same of another type.
-fn once_each(findings: Vec<Problem>) -> Vec<Problem> {
-    let mut seen = BTreeSet::new();
-    findings.into_iter().filter(|problem| problem.place.is_none() || seen.insert(problem.place.clone())).collect()
+fn once_each(mut findings: Vec<Problem>) -> Vec<Problem> {
+    // The validator gives them in no order.
+    findings.sort_by(|left, right| (&left.place, &left.message).cmp(&(&right.place, &right.message)));
+    findings.dedup_by(|later, earlier| earlier.place.is_some() && earlier.place == later.place);
+    findings
 }
 
 fn never(statement: &Statement) -> Problem {
@@ -143,9 +145,9 @@ impl<'a> Located<'a> {
             ValidationError::UnsafeAttributeAccess(_) => self.missing_attribute(),
             ValidationError::UnsafeOptionalAttributeAccess(_) => {
                 let attribute = between_backticks(&self.message).to_owned();
-                let message =
-                    format!("`context.{attribute}` may be absent: while only the name is known there is no address");
-                self.told(message, format!("test for it first: `context has {attribute} && …`"))
+                let access = format!("context.{attribute}");
+                let message = format!("`{access}` may be absent: while only the name is known there is no address");
+                self.covering(&access).told(message, format!("test for it first: `context has {attribute} && …`"))
             }
             ValidationError::FunctionArgumentValidation(_) if self.snippet().starts_with("ip(") => {
                 let message = format!("{} is no address and no network", between_backticks(&self.message));
@@ -157,7 +159,7 @@ impl<'a> Located<'a> {
             ValidationError::InvalidEnumEntity(_) => {
                 let entity = self.snippet().to_owned();
                 let id = entity.split('"').nth(1).unwrap_or_default();
-                let help = match nearest(id, ["tcp", "udp"]) {
+                let help = match ["tcp", "udp"].into_iter().find(|known| strsim::osa_distance(id, known) == 1) {
                     Some(meant) => format!("did you mean `Protocol::\"{meant}\"`?"),
                     None => "the protocols are `Protocol::\"tcp\"` and `Protocol::\"udp\"`".to_owned(),
                 };
@@ -171,15 +173,19 @@ impl<'a> Located<'a> {
     fn warning(self, warning: &ValidationWarning) -> Problem {
         match warning {
             ValidationWarning::InvalidActionApplication(_) => self.scope(),
-            _ => self.as_told(Rule::MixedScripts),
+            _ => self.scripts(),
         }
     }
 
     /// Cedar says for which action it missed the attribute.
     fn missing_attribute(self) -> Problem {
         let attribute = between_backticks(&self.message).to_owned();
-        let access = self.snippet().to_owned();
-        let of_context = access.starts_with("context");
+        let of_context = self.message.contains("in context");
+        let access = match self.message.rsplit_once("entity type `") {
+            Some((_, kind)) if kind.starts_with("Agent") => format!("principal.{attribute}"),
+            _ if of_context => format!("context.{attribute}"),
+            _ => format!("resource.{attribute}"),
+        };
         let other = if self.message.contains(QUERY) && CONNECT_CONTEXT.contains(&attribute.as_str()) {
             Some((QUERY, CONNECT))
         } else if self.message.contains(CONNECT) && QUERY_CONTEXT.contains(&attribute.as_str()) {
@@ -191,7 +197,7 @@ impl<'a> Located<'a> {
         };
         if let Some((without, with)) = other {
             let guard = if of_context && attribute == "ip" { ", and test `context has ip` first" } else { "" };
-            return self.told(
+            return self.covering(&access).told(
                 format!("`{access}` does not exist for `{without}`, which this policy covers"),
                 format!("limit the policy: `action == Action::\"{with}\"`{guard}"),
             );
@@ -201,7 +207,21 @@ impl<'a> Located<'a> {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => "the attributes are in policies/schema.cedarschema".to_owned(),
         };
-        self.told(format!("there is no attribute `{attribute}` here: `{access}`"), help)
+        self.covering(&access).told(format!("there is no `{access}`"), help)
+    }
+
+    /// Cedar gives no place for what stands in the scope.
+    fn scripts(self) -> Problem {
+        let text = between_backticks(&self.message).to_owned();
+        let in_scope = self.statement.and_then(|statement| {
+            let template = statement.ast().template();
+            let scope = [template.principal_constraint().as_inner(), template.resource_constraint().as_inner()];
+            let is_it = |entity: &&EntityUID| entity.eid().escaped() == text;
+            let entity = scope.into_iter().filter_map(|part| part.get_euid()).map(AsRef::as_ref).find(is_it)?;
+            Some(statement.place_of(entity.loc()))
+        });
+        let problem = Problem::error(in_scope.or(self.place), self.message);
+        problem.with_help("write it in the letters of one script, none of them invisible").of(Rule::MixedScripts)
     }
 
     /// No action goes with both the principal and the resource.
@@ -236,6 +256,14 @@ impl<'a> Located<'a> {
             "no action goes with this principal and resource".to_owned(),
             format!("`{CONNECT}` goes with an Agent and a Resource, `{QUERY}` with an Agent and a Domain"),
         )
+    }
+
+    /// Cedar points at the whole chain of calls that begins with `access`.
+    fn covering(mut self, access: &str) -> Self {
+        if self.snippet().starts_with(access) {
+            self.place = self.place.map(|place| place.covering(access.chars().count()));
+        }
+        self
     }
 
     fn told(self, message: String, help: impl Into<String>) -> Problem {

@@ -19,9 +19,7 @@ pub(super) fn doubt(scope: &Scope) -> Option<Problem> {
     let message = format!("`{}` permits {whom} everything: every host, on every port", scope.statement.id);
     Some(
         Problem::warning(scope.statement.place.clone(), message)
-            .with_help(
-                "name what is needed, as in resource in Domain::\"example.com\"; to only watch, set mode = \"audit\"",
-            )
+            .with_help("name what is needed, as in `resource in Domain::\"example.com\"`")
             .of(Rule::PermitsEverything),
     )
 }

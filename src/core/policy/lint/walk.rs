@@ -113,6 +113,12 @@ impl<'a> Walk<'a> {
                 format!("`{variable}` as a whole may only be compared with literals, because its port is part of it"),
                 "compare `resource` with `==` or `in`, or name the attribute you mean",
             ),
+            ExprKind::BinaryApp { op: BinaryOp::In, arg1, .. } if is_port(arg1) || is_host(arg1) => self.refuse(
+                Rule::Schema,
+                expression,
+                "`in` asks about entities, not about numbers and texts".to_owned(),
+                "write `[80, 443].contains(context.port)`",
+            ),
             ExprKind::BinaryApp { op, arg1, arg2 } => self.binary(*op, arg1, arg2, waiting),
             ExprKind::GetAttr { expr, attr } => self.attribute(expression, expr, attr, waiting),
             ExprKind::HasAttr { expr, attr } => self.presence(expr, attr, waiting),

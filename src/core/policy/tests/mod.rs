@@ -1,6 +1,8 @@
 //! What a whole policy promises.
 
+mod document;
 mod every_port;
+mod mistakes;
 
 use std::fmt::Write;
 
@@ -121,7 +123,10 @@ fn a_domain_covers_its_apex_and_all_below_on_label_boundaries() {
 #[test]
 fn a_team_of_entities_json_counts() {
     let sources = Sources {
-        policies: vec![("p".to_owned(), "permit(principal in Team::\"bots\", action, resource);".to_owned())],
+        policies: vec![(
+            "p".to_owned(),
+            "permit(principal in Team::\"bots\", action, resource in Domain::\"example.com\");".to_owned(),
+        )],
         entities: Some((
             "entities.json".to_owned(),
             r#"[{"uid": {"type": "Agent", "id": "claude"}, "attrs": {}, "parents": [{"type": "Team", "id": "bots"}]},
