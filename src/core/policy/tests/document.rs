@@ -70,6 +70,7 @@ fn section(text: &'static str) -> Section<'static> {
             other => panic!("{code}: an unknown kind of block: {other}"),
         }
     }
+    section.good.entities = section.good.entities.or_else(|| section.bad.entities.clone());
     for sources in [&mut section.bad, &mut section.good] {
         assert_eq!(sources.policies.len(), 1, "{code}: one example of each kind");
     }

@@ -1,6 +1,7 @@
 //! What a whole policy promises.
 
 mod document;
+mod doubts;
 mod every_port;
 mod mistakes;
 
@@ -146,7 +147,10 @@ fn a_team_of_entities_json_counts() {
 #[test]
 fn a_team_that_nobody_is_in_is_doubted() {
     let sources = Sources {
-        policies: vec![("p".to_owned(), "permit(principal in Team::\"bot\", action, resource);".to_owned())],
+        policies: vec![(
+            "p".to_owned(),
+            "permit(principal in Team::\"bot\", action, resource in Domain::\"example.com\");".to_owned(),
+        )],
         entities: Some((
             "entities.json".to_owned(),
             r#"[{"uid": {"type": "Team", "id": "bots"}, "attrs": {}, "parents": []}]"#.to_owned(),
