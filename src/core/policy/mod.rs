@@ -1,9 +1,9 @@
 //! Cedar policies: loading, and deciding.
 //!
 //! Loading ([`Policy::load`]) goes [`statement`] (text into policies with
-//! places and ids) → `lint` (what Cedar would accept and nobody means) →
-//! Cedar's strict validator → `catch_all` → the sets that questions are put
-//! to. Deciding (`decide`) asks Cedar's own Authorizer once for each run of
+//! places and ids; what the parser says, told by `syntax`) → `lint` (what Cedar
+//! would accept and nobody means) → Cedar's strict validator (told by
+//! `validation`) → `catch_all` → the sets that questions are put to. Deciding (`decide`) asks Cedar's own Authorizer once for each run of
 //! ports that no policy can tell apart (`ports`), and, where a policy looks at
 //! `context.ip`, first by the name alone (`address`) and then for each address
 //! of the answer.
