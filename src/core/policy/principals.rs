@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::problem::{Place, Problem, nearest};
 use super::super::query::Agent;
 use super::super::rule::Rule;
-use super::lint::{Facts, differ_in_digits_alone};
+use super::lint::{Facts, Known};
 use super::literal;
 use super::schema::Vocabulary;
 use super::statement::one_line;
@@ -18,6 +18,8 @@ use super::statement::one_line;
 pub(super) struct Principals {
     agents: HashMap<String, Entity>,
     teams: HashSet<String>,
+    /// The agents, to be found by near misses.
+    spellings: Known,
     /// The teams above each agent.
     above_agents: HashMap<String, Vec<String>>,
     /// The teams above each team.
@@ -72,6 +74,7 @@ impl Principals {
                 _ => {}
             }
         }
+        principals.spellings = Known::of(principals.agents.keys().map(String::as_str));
         Ok(principals)
     }
 
@@ -91,12 +94,7 @@ impl Principals {
         if known {
             return None;
         }
-        let meant = if is_team {
-            nearest(id, self.teams.iter().map(String::as_str))
-        } else {
-            let others = self.agents.keys().map(String::as_str);
-            nearest(id, others.filter(|other| !differ_in_digits_alone(id, other)))
-        };
+        let meant = if is_team { nearest(id, self.teams.iter().map(String::as_str)) } else { self.spellings.near(id) };
         let message = format!("entities.json has no {kind} `{id}`");
         let help = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),

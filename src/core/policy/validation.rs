@@ -166,7 +166,7 @@ impl<'a> Located<'a> {
                 let message = format!("there is no `{entity}`");
                 self.told(message, help)
             }
-            _ => self.as_told(Rule::Schema),
+            _ => self.in_its_words(Rule::Schema),
         }
     }
 
@@ -227,7 +227,7 @@ impl<'a> Located<'a> {
     /// No action goes with both the principal and the resource.
     fn scope(self) -> Problem {
         use PrincipalOrResourceConstraint::Eq;
-        let Some(statement) = self.statement else { return self.as_told(Rule::Schema) };
+        let Some(statement) = self.statement else { return self.in_its_words(Rule::Schema) };
         let ast = statement.ast();
         let (principal, resource) = (ast.principal_constraint(), ast.resource_constraint());
         let told = |entity: &EntityUID, message: String, help: String| {
@@ -270,7 +270,7 @@ impl<'a> Located<'a> {
         Problem::error(self.place, message).with_help(help).of(Rule::Schema)
     }
 
-    fn as_told(self, rule: Rule) -> Problem {
+    fn in_its_words(self, rule: Rule) -> Problem {
         let problem = Problem::error(self.place, self.message).of(rule);
         match self.help {
             Some(help) => problem.with_help(help),

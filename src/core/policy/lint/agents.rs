@@ -2,10 +2,10 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::super::super::problem::{Problem, nearest};
+use super::super::super::problem::Problem;
 use super::super::super::rule::Rule;
 use super::mentions::Mentions;
-use super::spelling::{differ_in_digits_alone, probably_meant};
+use super::spelling::{Known, probably_meant};
 
 /// One agent counts as the misspelling of another that is mentioned at least
 /// so many times as often.
@@ -40,14 +40,14 @@ pub(in crate::core::policy) fn without_a_client<'a>(
     clients: &FxHashSet<&str>,
 ) -> Vec<Problem> {
     let statements: Vec<_> = statements.into_iter().collect();
+    let known = Known::of(clients.iter().copied());
     let mut told = FxHashSet::default();
     Mentions::in_all(&statements)
         .agents
         .iter()
         .filter(|mention| !clients.contains(mention.what) && told.insert(mention.what))
         .map(|mention| {
-            let others = clients.iter().copied().filter(|other| !differ_in_digits_alone(mention.what, other));
-            let help = match nearest(mention.what, others) {
+            let help = match known.near(mention.what) {
                 Some(other) => format!("did you mean `{other}`?"),
                 None => format!("give the client that acts as it a [[client]] with agent = \"{}\"", mention.what),
             };

@@ -25,7 +25,7 @@ mod unreachable;
 mod walk;
 
 pub(super) use self::agents::without_a_client;
-pub(super) use self::spelling::differ_in_digits_alone;
+pub(super) use self::spelling::Known;
 pub(super) use self::walk::{Facts, MAX_DEPTH, Reach, inspect};
 
 use super::super::problem::Problem;

@@ -10,6 +10,9 @@ use rustc_hash::FxHashMap;
 /// among short ones nearly everything is near.
 const MIN_RUN: usize = 5;
 
+/// A known word shorter than this is near too many others.
+const MIN_WORD: usize = 4;
+
 /// Whether `words`, each with how often it is used, has for some of them
 /// another that was probably meant: one edit away, and used more often by
 /// `more_often`.
@@ -41,8 +44,38 @@ pub(super) fn probably_meant<'a>(
     meant
 }
 
+/// Known words, to be found by near misses of them.
+#[derive(Debug, Default)]
+pub struct Known {
+    by_remainder: FxHashMap<String, Vec<String>>,
+}
+
+impl Known {
+    /// These words.
+    pub fn of<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut by_remainder: FxHashMap<String, Vec<String>> = FxHashMap::default();
+        for word in words {
+            for remainder in remainders(word) {
+                by_remainder.entry(remainder).or_default().push(word.to_owned());
+            }
+        }
+        Self { by_remainder }
+    }
+
+    /// The word that `word` is one edit away from; of several, the first in
+    /// the alphabet.
+    pub fn near(&self, word: &str) -> Option<&str> {
+        let others = remainders(word).into_iter().filter_map(|remainder| self.by_remainder.get(&remainder)).flatten();
+        others
+            .map(String::as_str)
+            .filter(|other| strsim::osa_distance(word, other) == 1 && !differ_in_digits_alone(word, other))
+            .filter(|other| other.chars().count() >= MIN_WORD)
+            .min()
+    }
+}
+
 /// Whether two words are the same but for their digits.
-pub fn differ_in_digits_alone(left: &str, right: &str) -> bool {
+fn differ_in_digits_alone(left: &str, right: &str) -> bool {
     let letters = |word: &str| word.chars().filter(|character| !character.is_ascii_digit()).collect::<String>();
     left != right && letters(left) == letters(right)
 }

@@ -80,7 +80,7 @@ fn the_narrower_of_two_is_shadowed_and_the_later_of_two_equal_ones_a_duplicate()
 
 #[test]
 fn everything_is_told_once_and_not_for_each_policy_below_it() {
-    let permit = connect("permit", "principal", "resource in Domain::\"example.com\"", "").repeat(1);
+    let permit = connect("permit", "principal", "resource in Domain::\"example.com\"", "");
     let other = connect("permit", "principal", "resource in Domain::\"example.org\"", "");
     let forbid = connect("forbid", "principal", "resource in Domain::\"example.net\"", "");
     let everything = "permit(principal, action, resource) when { true };\n";
