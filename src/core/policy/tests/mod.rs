@@ -1,7 +1,10 @@
 //! What a whole policy promises.
 
+mod document;
+mod doubts;
 mod every_port;
 mod folder;
+mod mistakes;
 mod statics;
 mod whole;
 
@@ -124,7 +127,10 @@ fn a_domain_covers_its_apex_and_all_below_on_label_boundaries() {
 #[test]
 fn a_team_of_entities_json_counts() {
     let sources = Sources {
-        policies: vec![("p".to_owned(), "permit(principal in Team::\"bots\", action, resource);".to_owned())],
+        policies: vec![(
+            "p".to_owned(),
+            "permit(principal in Team::\"bots\", action, resource in Domain::\"example.com\");".to_owned(),
+        )],
         entities: Some((
             "entities.json".to_owned(),
             r#"[{"uid": {"type": "Agent", "id": "claude"}, "attrs": {}, "parents": [{"type": "Team", "id": "bots"}]},
@@ -144,7 +150,10 @@ fn a_team_of_entities_json_counts() {
 #[test]
 fn a_team_that_nobody_is_in_is_doubted() {
     let sources = Sources {
-        policies: vec![("p".to_owned(), "permit(principal in Team::\"bot\", action, resource);".to_owned())],
+        policies: vec![(
+            "p".to_owned(),
+            "permit(principal in Team::\"bot\", action, resource in Domain::\"example.com\");".to_owned(),
+        )],
         entities: Some((
             "entities.json".to_owned(),
             r#"[{"uid": {"type": "Team", "id": "bots"}, "attrs": {}, "parents": []}]"#.to_owned(),
