@@ -48,7 +48,7 @@ pub(super) fn load(sources: &Sources, reading: CatchAllForbid) -> Result<Loaded,
     problems.extend(links::unlinked(&templates, &statements));
     refused(&mut problems)?;
 
-    if statements.is_empty() {
+    if statements.is_empty() && templates.is_empty() {
         let problem = Problem::warning(None, "there is no policy: everything is denied");
         problems.push(problem.with_help("write one into a file named *.cedar").of(Rule::NoPolicy));
     }

@@ -330,7 +330,7 @@ fn what_would_silently_mean_something_else_is_refused_with_its_place() {
         (when("context.protocol == Protocol::\"sctp\""), "p.cedar:2:", "sctp"),
         (when("context.port == 1 && false"), "p.cedar:1:1", ""),
         (scope("== Resource::\"10.0.0.1/8:443\""), "p.cedar:1:39", "would never match"),
-        (scope("in Domain::\"10.0.0.0/8\""), "p.cedar:1:39", "not supported yet"),
+        (scope("in Domain::\"10.0.0.0/8\""), "p.cedar:1:39", "an address, and no domain"),
         (scope("== Resource::\"a.example.com\""), "p.cedar:1:39", "no port"),
         (scope("in Domain::\"*.example.com\""), "p.cedar:1:39", "no host name"),
         (scope("in Domian::\"example.com\""), "p.cedar:1:", "Domian"),
