@@ -3,6 +3,7 @@
 
 mod ask;
 mod check;
+mod chosen;
 mod completions;
 mod demo;
 mod denials;
@@ -15,6 +16,7 @@ mod ruleset;
 mod run;
 mod serve;
 mod status;
+mod test;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -52,6 +54,7 @@ enum Command {
     Demo(demo::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
+    Test(test::Arguments),
     Status(status::Arguments),
     Leases(leases::Arguments),
     Denials(denials::Arguments),
@@ -77,6 +80,7 @@ impl CommandLine {
             Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
+            Command::Test(arguments) => test::execute(&arguments, out),
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),

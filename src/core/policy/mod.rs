@@ -6,12 +6,15 @@
 //! to. Deciding (`decide`) asks Cedar's own Authorizer once for each run of
 //! ports that no policy can tell apart (`ports`), and, where a policy looks at
 //! `context.ip`, first by the name alone (`address`) and then for each address
-//! of the answer.
+//! of the answer. [`explain`] says why a decision is what it is, and [`cases`]
+//! puts questions to Cedar that no client has asked.
 
 mod address;
+pub mod cases;
 mod catch_all;
 mod code;
 mod decide;
+pub mod explain;
 mod lint;
 mod literal;
 mod load;

@@ -133,7 +133,7 @@ fn explained(error: &dyn std::error::Error) -> String {
 }
 
 /// Where the elements of the list in `text`, which is valid JSON, start.
-fn element_offsets(text: &str) -> Vec<usize> {
+pub(super) fn element_offsets(text: &str) -> Vec<usize> {
     let mut offsets = Vec::new();
     let (mut depth, mut in_string, mut escaped, mut expected) = (0usize, false, false, false);
     for (offset, character) in text.char_indices() {

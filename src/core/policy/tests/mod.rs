@@ -1,6 +1,7 @@
 //! What a whole policy promises.
 
 mod every_port;
+mod names;
 
 use std::fmt::Write;
 
