@@ -31,7 +31,7 @@ fn domain_policy(domain: &str) -> Policy {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     /// The model compares lists of labels and knows nothing of text.
     #[test]
@@ -76,7 +76,8 @@ proptest! {
         prop_assert!(is_permitted(&policy, &written(&name, &upper, has_dot), RecordKind::A));
         let other = other.join(".");
         prop_assert_eq!(is_permitted(&policy, &written(&other, &upper, has_dot), RecordKind::A), other == name);
-        prop_assert!(!is_permitted(&policy, &format!("{other}.{name}"), RecordKind::A));
+        let below = format!("{other}.{name}");
+        prop_assert!(!is_permitted(&policy, &below, RecordKind::A));
     }
 
     #[test]
