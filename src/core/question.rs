@@ -38,13 +38,12 @@ impl Question {
     /// Particulars that do not go with the target.
     pub fn new(agent: Agent, target: Target, at: WallTime, particulars: Particulars) -> Result<Self, QuestionError> {
         let Particulars { client, address, kind } = particulars;
+        let opens_nothing = kind.is_some_and(|kind| !kind.leads_to_connections());
         match &target {
             Target::Addresses { .. } if kind.is_some() => return Err(QuestionError::AddressesHaveNoRecords),
             Target::Addresses { .. } if address.is_some() => return Err(QuestionError::AddressOfAddresses),
-            Target::Host { service, .. } if kind.is_some_and(|kind| !kind.leads_to_connections()) => {
-                if service.is_some() || address.is_some() {
-                    return Err(QuestionError::RecordsOpenNothing);
-                }
+            Target::Host { service, .. } if opens_nothing && (service.is_some() || address.is_some()) => {
+                return Err(QuestionError::RecordsOpenNothing);
             }
             _ => {}
         }

@@ -63,6 +63,7 @@ fn case(policy: &Policy, case: &Case, verdict: &Verdict) -> Value {
         "differences": verdict.differences,
         "policies": verdict.reasons.iter().map(|id| named(policy, &PolicyId::new(id))).collect::<Vec<_>>(),
         "errors": verdict.errors,
+        "doubt": verdict.doubt,
     })
 }
 

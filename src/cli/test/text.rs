@@ -92,8 +92,8 @@ fn case(out: &mut dyn Write, policy: &Policy, case: &Case, verdict: &Verdict) ->
     if !reasons.is_empty() {
         paragraph(out, INDENT, &format!("decided by {}", named(policy, reasons.iter())))?;
     }
-    for error in &verdict.errors {
-        paragraph(out, INDENT, error)?;
+    for told in verdict.errors.iter().chain(&verdict.doubt) {
+        paragraph(out, INDENT, told)?;
     }
     Ok(())
 }

@@ -66,6 +66,8 @@ pub struct Verdict {
     pub reasons: Vec<String>,
     /// What failed to evaluate, in Cedar's words.
     pub errors: Vec<String>,
+    /// What is odd about the case itself, if anything is.
+    pub doubt: Option<String>,
     /// Each way in which that differs from what the case expects.
     pub differences: Vec<String>,
 }
@@ -108,7 +110,7 @@ impl Policy {
     /// A context or entities that Cedar does not take.
     pub fn try_case(&self, case: &Case) -> Result<Verdict, Problem> {
         let wrong = |message: String| Problem::error(case.place.clone(), one_line(&message));
-        let context = self.context_of(case).map_err(wrong)?;
+        let (context, doubt) = self.context_of(case).map_err(wrong)?;
         let (principal, resource) = (case.principal.clone(), case.resource.clone());
         let request = Request::new(principal, case.action.clone(), resource, context, None)
             .map_err(|error| wrong(error.to_string()))?;
@@ -122,24 +124,34 @@ impl Policy {
             Decision::Allow => Expected::Allow,
             Decision::Deny => Expected::Deny,
         };
-        let mut verdict = Verdict { decision, reasons, errors, differences: Vec::new() };
+        let mut verdict = Verdict { decision, reasons, errors, doubt, differences: Vec::new() };
         verdict.differences = differences(case, &verdict);
         Ok(verdict)
     }
 
     /// With the schema, which knows that `"192.0.2.7"` is an address; as
     /// plain JSON where the case leaves out what the schema asks for.
-    fn context_of(&self, case: &Case) -> Result<Context, String> {
-        let typed = Context::from_json_value(case.context.clone(), Some((&self.vocabulary.schema, &case.action)));
-        typed.or_else(|_| Context::from_json_value(case.context.clone(), None)).map_err(|error| error.to_string())
+    ///
+    /// With it comes what the schema has against it.
+    fn context_of(&self, case: &Case) -> Result<(Context, Option<String>), String> {
+        let doubt = match Context::from_json_value(case.context.clone(), Some((&self.vocabulary.schema, &case.action)))
+        {
+            Ok(context) => return Ok((context, None)),
+            Err(error) => format!("the context is not one the wall would make: {error}"),
+        };
+        match Context::from_json_value(case.context.clone(), None) {
+            Ok(context) => Ok((context, Some(one_line(&doubt)))),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// The case's own entities, and those the wall would supply.
     fn entities_of(&self, case: &Case) -> Result<Entities, String> {
         let schema = &self.vocabulary.schema;
-        let given = Entities::from_json_value(case.entities.clone(), Some(schema))
-            .or_else(|_| Entities::from_json_value(case.entities.clone(), None))
-            .map_err(|error| error.to_string())?;
+        let given = match Entities::from_json_value(case.entities.clone(), Some(schema)) {
+            Ok(entities) => entities,
+            Err(_) => Entities::from_json_value(case.entities.clone(), None).map_err(|error| error.to_string())?,
+        };
         let supplied = [&case.principal, &case.resource].into_iter().filter_map(|uid| self.supplied(uid));
         let missing = supplied.filter(|entity| given.get(&entity.uid()).is_none()).collect::<Vec<_>>();
         given.add_entities(missing, None).map_err(|error| error.to_string())
@@ -274,6 +286,9 @@ mod tests {
         let expectation = "\"decision\": \"deny\", \"reason\": [], \"num_errors\": 0";
         let verdicts = tried(&case_of("registry.example.org:443", "{}", expectation));
         assert_eq!(verdicts[0].differences, ["expected 0 errors, got 1"]);
+        assert!(
+            verdicts[0].doubt.as_ref().is_some_and(|doubt| doubt.contains("expected the record to have an attribute"))
+        );
         let expectation = "\"decision\": \"deny\", \"reason\": [], \"num_errors\": 1";
         let verdicts = tried(&case_of("registry.example.org:443", "{}", expectation));
         assert_eq!(verdicts[0].differences, Vec::<String>::new());
