@@ -6,6 +6,7 @@ use super::{Error, catch_all_forbid};
 use crate::core::config::{CatchAllForbid, Config};
 use crate::core::policy::Loaded;
 use crate::core::query::{Agent, Client};
+use crate::core::target::Target;
 use crate::{config_file, policy_files};
 
 /// The options that choose a policy.
@@ -73,9 +74,14 @@ impl Chosen {
         policy_files::load(&self.path, self.reading)
     }
 
-    /// The first address from which the configuration expects `agent`.
-    pub(super) fn client_of(&self, agent: &Agent) -> Option<Client> {
+    /// The first address from which the configuration expects `agent` to ask,
+    /// or to reach the addresses of `target`.
+    pub(super) fn client_of(&self, agent: &Agent, target: &Target) -> Option<Client> {
         let clients = &self.config.as_ref()?.clients;
-        clients.iter().find(|entry| entry.agent == *agent)?.addresses.first().copied()
+        let mut addresses = clients.iter().find(|entry| entry.agent == *agent)?.addresses.iter().copied();
+        match target {
+            Target::Host { .. } => addresses.next(),
+            Target::Addresses { network, .. } => addresses.find(|client| client.reaches(network.addr())),
+        }
     }
 }

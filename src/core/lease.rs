@@ -71,6 +71,16 @@ pub struct StaticGrant {
     pub ports: PortRange,
 }
 
+/// What a client may reach at addresses that policies name themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statics {
+    /// Disjoint, of the client's family.
+    pub grants: Vec<StaticGrant>,
+    /// How long this holds if a policy in play looks at the time; then it has
+    /// to be worked out again. `None` if time does not matter.
+    pub valid_for: Option<Duration>,
+}
+
 /// What one kernel element opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {

@@ -1,7 +1,7 @@
 //! [`Question`]: what somebody asks about a policy, without any query having
 //! been sent.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ pub struct Question {
 /// What a [`Question`] may say beyond who, what and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Particulars {
-    /// The address the agent asks from; 127.0.0.1 if it is not said.
+    /// The address the agent asks from; the local host's if it is not said.
     pub client: Option<Client>,
     /// An address of the host.
     pub address: Option<IpAddr>,
@@ -50,7 +50,7 @@ impl Question {
         let of_address =
             if address.is_some_and(|address| address.is_ipv6()) { RecordKind::Aaaa } else { RecordKind::A };
         Ok(Self {
-            client: client.unwrap_or(Client::new(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            client: client.unwrap_or_else(|| local(&target)),
             agent,
             target,
             address,
@@ -103,6 +103,12 @@ impl Question {
             checking_disabled: false,
         })
     }
+}
+
+/// The local host, in the family of the addresses that are meant.
+fn local(target: &Target) -> Client {
+    let is_ipv6 = matches!(target, Target::Addresses { network, .. } if network.addr().is_ipv6());
+    Client::new(if is_ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() })
 }
 
 /// Why a question makes no sense.

@@ -66,6 +66,11 @@ impl Expected {
 }
 
 impl Line {
+    /// What it is about.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// The agent it is about.
     pub const fn agent(&self) -> &Agent {
         &self.agent

@@ -95,7 +95,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
 
 fn question(arguments: &Arguments, chosen: &Chosen) -> Result<Question, Error> {
     let particulars = Particulars {
-        client: arguments.client.map(Client::new).or_else(|| chosen.client_of(&arguments.agent)),
+        client: arguments.client.map(Client::new).or_else(|| chosen.client_of(&arguments.agent, &arguments.target)),
         address: arguments.ip,
         kind: arguments.kind,
     };

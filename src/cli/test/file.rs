@@ -89,7 +89,7 @@ impl Report {
     fn try_lines(&mut self, lines: Vec<Line>, chosen: &Chosen, now: WallTime) -> Result<(), Vec<Problem>> {
         let policy = &self.policy.insert(chosen.load().map_err(problems)?).policy;
         for line in lines {
-            let Some(question) = line.question(now, chosen.client_of(line.agent())) else { continue };
+            let Some(question) = line.question(now, chosen.client_of(line.agent(), line.target())) else { continue };
             if verdict(&policy.judge(&question)) == line.expected {
                 self.expected += 1;
                 continue;
@@ -101,9 +101,9 @@ impl Report {
 
     fn try_cases(&mut self, path: &Path, cases: Vec<Case>, chosen: &Chosen) -> Result<(), Vec<Problem>> {
         let policy = &self.policy.insert(chosen.load().map_err(problems)?).policy;
+        let plain = policy.plain().map_err(|problem| vec![problem])?;
         for case in cases {
-            let tried =
-                with_entities(path, case).and_then(|case| policy.try_case(&case).map(|verdict| (case, verdict)));
+            let tried = with_entities(path, case).and_then(|case| plain.try_case(&case).map(|verdict| (case, verdict)));
             match tried {
                 Err(problem) => self.problems.push(problem),
                 Ok((_, verdict)) if verdict.differences.is_empty() => self.expected += 1,

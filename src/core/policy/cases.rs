@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Context, Decision, Entities, Entity, EntityUid, Request};
+use cedar_policy::{Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request};
+use cedar_policy_core::ast;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,10 +15,9 @@ use super::super::name::Name;
 use super::super::problem::{Place, Problem};
 use super::super::query::Agent;
 use super::super::table::Expected;
-use super::super::target::Target;
 use super::Policy;
 use super::explain::scene;
-use super::principals::element_offsets;
+use super::json_list::{Element, elements};
 use super::statement::one_line;
 
 /// One test case.
@@ -77,25 +77,17 @@ pub struct Verdict {
 /// # Errors
 /// Text that is no list of cases, and every case that cannot be understood.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, Vec<Problem>> {
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        let place = Place { file: file.into(), line: error.line().max(1), column: error.column().max(1), length: 0 };
-        vec![Problem::error(place, format!("this is not JSON: {error}"))]
-    })?;
     let help = "write [{\"name\": …, \"request\": {\"principal\": …, \"action\": …, \"resource\": …, \"context\": {}}, \
                 \"entities\": [], \"decision\": \"allow\", \"reason\": [], \"num_errors\": 0}]";
-    let Value::Array(elements) = value else {
-        let place = Place::of_offset(file, text, 0);
-        return Err(vec![Problem::error(place, "this is not a list of test cases").with_help(help)]);
-    };
+    let elements = elements(file, text, help).map_err(|problem| vec![problem])?;
     if elements.is_empty() {
         let place = Place::of_offset(file, text, 0);
         return Err(vec![Problem::error(place, "this list expects nothing").with_help(help)]);
     }
-    let places = element_offsets(text).into_iter().map(|offset| Place::of_offset(file, text, offset));
     let mut cases = Vec::with_capacity(elements.len());
     let mut problems = Vec::new();
-    for (index, (element, place)) in elements.into_iter().zip(places).enumerate() {
-        match case(element, index + 1, place.clone()) {
+    for (index, Element { value, place }) in elements.into_iter().enumerate() {
+        match case(value, index + 1, place.clone()) {
             Ok(case) => cases.push(case),
             Err(message) => problems.push(Problem::error(place, one_line(&message)).with_help(help)),
         }
@@ -103,7 +95,30 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Case>, Vec<Problem>> {
     if problems.is_empty() { Ok(cases) } else { Err(problems) }
 }
 
+/// A policy as plain Cedar: every part of it, and Cedar's own Authorizer.
+pub struct Plain<'a> {
+    policy: &'a Policy,
+    set: PolicySet,
+    authorizer: Authorizer,
+}
+
 impl Policy {
+    /// The policy as plain Cedar.
+    ///
+    /// # Errors
+    /// Policies that do not go together.
+    pub fn plain(&self) -> Result<Plain<'_>, Problem> {
+        let mut set = ast::PolicySet::new();
+        for clause in &self.clauses {
+            let Some(statement) = self.statements.get(clause.statement as usize) else { continue };
+            set.add(statement.ast().clone())
+                .map_err(|error| Problem::error(statement.place.clone(), one_line(&error.to_string())))?;
+        }
+        Ok(Plain { policy: self, set: set.into(), authorizer: Authorizer::new() })
+    }
+}
+
+impl Plain<'_> {
     /// Puts `case` to Cedar.
     ///
     /// # Errors
@@ -115,7 +130,7 @@ impl Policy {
         let request = Request::new(principal, case.action.clone(), resource, context, None)
             .map_err(|error| wrong(error.to_string()))?;
         let entities = self.entities_of(case).map_err(wrong)?;
-        let response = self.authorizer.is_authorized(&request, &self.sets.exact, &entities);
+        let response = self.authorizer.is_authorized(&request, &self.set, &entities);
 
         let mut reasons: Vec<_> = response.diagnostics().reason().map(ToString::to_string).collect();
         reasons.sort();
@@ -134,8 +149,10 @@ impl Policy {
     ///
     /// With it comes what the schema has against it.
     fn context_of(&self, case: &Case) -> Result<(Context, Option<String>), String> {
-        let doubt = match Context::from_json_value(case.context.clone(), Some((&self.vocabulary.schema, &case.action)))
-        {
+        let doubt = match Context::from_json_value(
+            case.context.clone(),
+            Some((&self.policy.vocabulary.schema, &case.action)),
+        ) {
             Ok(context) => return Ok((context, None)),
             Err(error) => format!("the context is not one the wall would make: {error}"),
         };
@@ -147,7 +164,7 @@ impl Policy {
 
     /// The case's own entities, and those the wall would supply.
     fn entities_of(&self, case: &Case) -> Result<Entities, String> {
-        let schema = &self.vocabulary.schema;
+        let schema = &self.policy.vocabulary.schema;
         let given = match Entities::from_json_value(case.entities.clone(), Some(schema)) {
             Ok(entities) => entities,
             Err(_) => Entities::from_json_value(case.entities.clone(), None).map_err(|error| error.to_string())?,
@@ -160,15 +177,15 @@ impl Policy {
     /// The entity that the wall makes of this id.
     fn supplied(&self, uid: &EntityUid) -> Option<Entity> {
         let id = uid.id().unescaped();
-        match uid.type_name().basename() {
-            "Agent" => Some(self.principals.entity(&Agent::parse(id).ok()?, &self.vocabulary)),
-            "Domain" => Some(scene::domain(self, &Name::parse(id).ok()?)),
-            "Resource" => match id.parse().ok()? {
-                Target::Host { name, service: Some(service) } => scene::resource(self, &name, service.port),
-                _ => None,
-            },
+        let entity = match uid.type_name().basename() {
+            "Agent" => {
+                Some(self.policy.principals.entity(&Agent::parse(id).ok()?, &self.policy.vocabulary).as_ref().clone())
+            }
+            "Domain" => Some(scene::domain(self.policy, &Name::parse(id).ok()?)),
+            "Resource" => scene::resource(self.policy, id),
             _ => None,
-        }
+        };
+        entity.map(Entity::from)
     }
 }
 
@@ -253,7 +270,8 @@ mod tests {
             ..Sources::default()
         };
         let policy = Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy;
-        parse("cases.json", cases).unwrap().iter().map(|case| policy.try_case(case).unwrap()).collect()
+        let plain = policy.plain().unwrap();
+        parse("cases.json", cases).unwrap().iter().map(|case| plain.try_case(case).unwrap()).collect()
     }
 
     fn case_of(resource: &str, context: &str, expectation: &str) -> String {
@@ -297,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_no_case_is_told_with_its_place() {
         for (text, told) in [
-            ("{}", "cases.json:1:1: error: this is not a list of test cases"),
+            ("{}", "cases.json:1:1: error: this is not a list"),
             ("[]", "cases.json:1:1: error: this list expects nothing"),
             ("[\n {\"name\": 7}]", "cases.json:2:2: error: invalid type: integer `7`"),
             ("[\n {}]", "cases.json:2:2: error: missing field `request`"),

@@ -1,14 +1,15 @@
 //! For a denial, the permit that came nearest, and what stood in its way.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use cedar_policy_core::ast::{ActionConstraint, Effect, EntityUID, Policy as Ast, PrincipalOrResourceConstraint};
+use ipnet::IpNet;
 
 use super::super::super::decision::{Denial, PolicyId, Reason};
-use super::super::super::name::Name;
 use super::super::super::query::{Port, Protocol};
 use super::super::super::question::Question;
-use super::super::super::target::Target;
+use super::super::super::target::{Service, Target};
 use super::super::Policy;
 use super::super::schema::{CONNECT, QUERY};
 use super::super::statement::Statement;
@@ -196,9 +197,10 @@ impl<'a> View<'a> {
         let scene = match question.target() {
             Target::Host { name, .. } if is_of_records(question) => Scene::records(policy, question, name)?,
             Target::Host { name, .. } => Scene::connection(policy, question, name, (Protocol::Tcp, service), None)?,
-            // The name stands for no host: only the principal and the action count.
-            Target::Addresses { .. } => {
-                Scene::connection(policy, question, &Name::parse("invalid").ok()?, (Protocol::Tcp, service), None)?
+            Target::Addresses { network, .. } => {
+                let service = Service { port: service, protocol: None };
+                let literal = Target::Addresses { network: *network, service }.to_string().parse().ok()?;
+                Scene::literal(policy, question, literal, Protocol::Tcp, network.addr())?
             }
         };
         Some(Self { policy, question, scene })
@@ -266,11 +268,11 @@ impl<'a> View<'a> {
         let wanted = match mention {
             Mention::Host(name, _) => name.to_string(),
             Mention::Within(domain) => format!("{domain} and the names below it"),
-            Mention::Addresses(network, _) => network.to_string(),
+            Mention::Addresses(network, _) => written(*network),
         };
         let asked = match self.question.target() {
             Target::Host { name, .. } => name.to_string(),
-            Target::Addresses { network, .. } => network.to_string(),
+            Target::Addresses { network, .. } => written(*network),
         };
         let is_near_miss = nearness == Nearness::Misspelt;
         candidate.add(weight_of(nearness), Obstacle::Destination { wanted, asked, is_near_miss });
@@ -279,7 +281,7 @@ impl<'a> View<'a> {
     /// `candidate` with its condition: on the port and protocol that suit it
     /// best, where the question leaves them open.
     fn judged(&self, mut candidate: Candidate<'a>, denial: &Denial) -> Candidate<'a> {
-        if candidate.is_comparable && !matches!(self.question.target(), Target::Addresses { .. }) {
+        if candidate.is_comparable {
             let mut least: Option<Stumble> = None;
             for scene in self.scenes(candidate.statement.ast()) {
                 match stumble(candidate.statement, &scene, self.question.address().is_some()) {
@@ -306,7 +308,10 @@ impl<'a> View<'a> {
     /// The requests that the question stands for, as far as `ast` can tell
     /// them apart.
     fn scenes(&self, ast: &Ast) -> Vec<Scene> {
-        let Target::Host { name, service } = self.question.target() else { return Vec::new() };
+        let (name, service) = match self.question.target() {
+            Target::Host { name, service } => (name, service),
+            Target::Addresses { network, service } => return self.scenes_at(ast, network.addr(), *service),
+        };
         if is_of_records(self.question) {
             return Scene::records(self.policy, self.question, name).into_iter().collect();
         }
@@ -333,6 +338,22 @@ impl<'a> View<'a> {
             .filter_map(|service| Scene::connection(self.policy, self.question, name, service, self.question.address()))
             .collect()
     }
+}
+
+/// As the literal that a policy's scope names.
+impl View<'_> {
+    fn scenes_at(&self, ast: &Ast, address: IpAddr, service: Service) -> Vec<Scene> {
+        let constraint = ast.resource_constraint();
+        let named = constraint.as_inner().get_euid().and_then(|entity| AsRef::<str>::as_ref(entity.eid()).parse().ok());
+        let Some(literal) = named else { return Vec::new() };
+        let scene = |protocol| Scene::literal(self.policy, self.question, literal, protocol, address);
+        service.protocols().filter_map(scene).collect()
+    }
+}
+
+/// A network of one address is that address.
+fn written(network: IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
 }
 
 const fn weight_of(nearness: Nearness) -> u32 {

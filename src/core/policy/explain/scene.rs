@@ -1,19 +1,29 @@
 //! One request as Cedar sees it, with the entities the wall supplies, for
 //! looking at policies one by one.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
-use cedar_policy::{Context, Entities, Entity, EvalResult, Expression, Request, RestrictedExpression, eval_expression};
-use cedar_policy_core::ast::{Expr, Policy};
+use cedar_policy_core::ast::{
+    Entity, EntityUID, Expr, Literal, PartialValue, Policy, Request, SlotEnv, Value, ValueKind,
+};
+use cedar_policy_core::entities::Entities;
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
 
 use super::super::super::name::Name;
 use super::super::super::query::{Port, Protocol};
 use super::super::super::question::Question;
 use super::super::Policy as Rules;
+use super::super::circumstances::{Circumstances, Target};
+use super::super::clause::Mentions;
+use super::super::literal::{self, AddressLiteral, ResourceId};
+
+/// A policy looked at by itself may look at anything.
+const EVERYTHING: Mentions = Mentions { ip: true, now: true, client: true, protocol: true };
 
 /// A request and its entities.
-pub(super) struct Scene {
+pub(in super::super) struct Scene {
     request: Request,
     entities: Entities,
 }
@@ -27,37 +37,34 @@ impl Scene {
         (protocol, port): (Protocol, Port),
         address: Option<IpAddr>,
     ) -> Option<Self> {
-        let vocabulary = &rules.vocabulary;
-        let mut context = common(question)?;
-        context.push(("host".to_owned(), RestrictedExpression::new_string(host.to_string())));
-        context.push(("port".to_owned(), RestrictedExpression::new_long(port.number().into())));
-        let protocol = RestrictedExpression::new_entity_uid(vocabulary.protocol(protocol));
-        context.push(("protocol".to_owned(), protocol));
-        if let Some(address) = address {
-            context.push(("ip".to_owned(), RestrictedExpression::new_ip(address.to_canonical().to_string())));
-        }
-        let principal = rules.principals.entity(question.agent(), vocabulary);
-        let resource = resource(rules, host, port)?;
-        Self::new(vocabulary.connect.clone(), principal, resource, context)
+        let domains = domains(rules, host).collect();
+        let id = format!("{host}:{port}");
+        let target = Target { id: &id, host: host.as_str(), domains: &domains, protocol, port };
+        Self::of(circumstances(rules, question, address)?.connection(target).ok()?)
+    }
+
+    /// A connection to one of the addresses that a policy names.
+    pub(super) fn literal(
+        rules: &Rules,
+        question: &Question,
+        literal: AddressLiteral,
+        protocol: Protocol,
+        address: IpAddr,
+    ) -> Option<Self> {
+        let (id, host, domains) = (literal.to_string(), literal.host(), HashSet::new());
+        let target = Target { id: &id, host: &host, domains: &domains, protocol, port: literal.port() };
+        Self::of(circumstances(rules, question, Some(address))?.connection(target).ok()?)
     }
 
     /// A query for a record that leads to no connection.
     pub(super) fn records(rules: &Rules, question: &Question, name: &Name) -> Option<Self> {
-        let mut context = common(question)?;
-        context.push(("qtype".to_owned(), RestrictedExpression::new_string(question.kind().to_string())));
-        let principal = rules.principals.entity(question.agent(), &rules.vocabulary);
-        Self::new(rules.vocabulary.query.clone(), principal, domain(rules, name), context)
+        let parents = domains(rules, name).skip(1).collect();
+        let domain = rules.vocabulary.domain(name.as_str());
+        let circumstances = circumstances(rules, question, None)?;
+        Self::of(circumstances.records(domain, parents, &question.kind().to_string()).ok()?)
     }
 
-    fn new(
-        action: cedar_policy::EntityUid,
-        principal: Entity,
-        resource: Entity,
-        context: Vec<(String, RestrictedExpression)>,
-    ) -> Option<Self> {
-        let context = Context::from_pairs(context).ok()?;
-        let request = Request::new(principal.uid(), action, resource.uid(), context, None).ok()?;
-        let entities = Entities::from_entities([principal, resource], None).ok()?;
+    fn of((request, entities): (Request, Entities)) -> Option<Self> {
         Some(Self { request, entities })
     }
 
@@ -79,36 +86,39 @@ impl Scene {
     /// Whether `condition` holds; otherwise Cedar's words on why it has no
     /// value.
     pub(super) fn holds(&self, condition: &Expr) -> Result<bool, String> {
-        match eval_expression(&self.request, &self.entities, &Expression::from(condition.clone())) {
-            Ok(EvalResult::Bool(value)) => Ok(value),
-            Ok(_) => Err("it is neither true nor false".to_owned()),
-            Err(error) => Err(error.to_string()),
+        let evaluator = Evaluator::new(self.request.clone(), &self.entities, Extensions::all_available());
+        let value = evaluator.interpret(condition, &SlotEnv::new()).map_err(|error| error.to_string())?;
+        match value.value_kind() {
+            ValueKind::Lit(Literal::Bool(holds)) => Ok(*holds),
+            _ => Err("it is neither true nor false".to_owned()),
         }
     }
 }
 
-/// The `Resource` of a host's port, as the wall makes it.
-pub(in super::super) fn resource(rules: &Rules, host: &Name, port: Port) -> Option<Entity> {
-    let vocabulary = &rules.vocabulary;
-    let attributes = HashMap::from([
-        ("host".to_owned(), RestrictedExpression::new_string(host.to_string())),
-        ("port".to_owned(), RestrictedExpression::new_long(port.number().into())),
-    ]);
-    let domains = host.ancestors().map(|domain| vocabulary.domain(domain)).collect();
-    Entity::new(vocabulary.resource(host, port), attributes, domains).ok()
+/// The `Resource` of this id, as the wall makes it.
+pub(in super::super) fn resource(rules: &Rules, id: &str) -> Option<Entity> {
+    let (host, port, domains) = match literal::resource(id).ok()? {
+        ResourceId::Host(host, port) => (host.to_string(), port, domains(rules, &host).collect()),
+        ResourceId::Address(literal) => (literal.host(), literal.port(), HashSet::new()),
+    };
+    let attributes = [("host".into(), Value::from(host)), ("port".into(), Value::from(i64::from(port.number())))];
+    let attributes = attributes.map(|(name, value)| (name, PartialValue::Value(value)));
+    Some(Entity::new_with_attr_partial_value(rules.vocabulary.resource(id), attributes, domains, HashSet::new(), []))
 }
 
 /// The `Domain` of a name, as the wall makes it.
 pub(in super::super) fn domain(rules: &Rules, name: &Name) -> Entity {
-    let vocabulary = &rules.vocabulary;
-    let parents = name.ancestors().skip(1).map(|parent| vocabulary.domain(parent)).collect();
-    Entity::new_no_attrs(vocabulary.domain(name.as_str()), parents)
+    let parents = domains(rules, name).skip(1).collect();
+    Entity::new_with_attr_partial_value(rules.vocabulary.domain(name.as_str()), [], parents, HashSet::new(), [])
 }
 
-fn common(question: &Question) -> Option<Vec<(String, RestrictedExpression)>> {
-    let now = jiff::Timestamp::from_millisecond(question.at().0).ok()?.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-    Some(vec![
-        ("client".to_owned(), RestrictedExpression::new_ip(question.client().to_string())),
-        ("now".to_owned(), RestrictedExpression::new_datetime(now)),
-    ])
+/// A name's domains, nearest first.
+fn domains<'a>(rules: &'a Rules, name: &'a Name) -> impl Iterator<Item = EntityUID> + 'a {
+    name.ancestors().map(|domain| rules.vocabulary.domain(domain))
+}
+
+fn circumstances<'a>(rules: &'a Rules, question: &Question, address: Option<IpAddr>) -> Option<Circumstances<'a>> {
+    let vocabulary = &rules.vocabulary;
+    let principal = rules.principals.entity(question.agent(), vocabulary);
+    Circumstances::new(vocabulary, principal, question.client(), question.at(), address, EVERYTHING).ok()
 }

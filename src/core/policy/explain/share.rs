@@ -96,19 +96,12 @@ fn starts(ast: &ast::Policy, host: &Name, permit: &Permit) -> BTreeSet<Port> {
 /// Whether a policy matches a connection. Where no address is named, one that
 /// suits it best is assumed, as deciding by the name does.
 fn applies(policy: &Policy, ast: &ast::Policy, question: &Question, host: &Name, service: (Protocol, Port)) -> bool {
-    let lenient;
-    let ast = match question.address() {
-        Some(_) => ast,
-        None => match without_address(ast, Bound::Some) {
-            Some(without) => {
-                lenient = without;
-                &lenient
-            }
-            None => return false,
-        },
-    };
     let Some(scene) = Scene::connection(policy, question, host, service, question.address()) else { return false };
-    scene.covers(ast) && ast.non_scope_constraints().is_none_or(|condition| scene.holds(condition) == Ok(true))
+    let holds = |condition: &ast::Expr| match question.address() {
+        Some(_) => scene.holds(condition) == Ok(true),
+        None => without_address(condition, Bound::Some).is_some_and(|lenient| scene.holds(&lenient) == Ok(true)),
+    };
+    scene.covers(ast) && ast.non_scope_constraints().is_none_or(holds)
 }
 
 fn placed(question: &Question, opening: Opening) -> Placement {

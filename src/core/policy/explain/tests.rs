@@ -207,3 +207,56 @@ fn a_port_is_open_if_it_is_by_either_protocol() {
     let explanation = explained(&text, "api.example.com:443/udp");
     assert_eq!(explanation.otherwise.iter().map(ToString::to_string).collect::<Vec<_>>(), ["443/tcp"]);
 }
+
+#[test]
+fn addresses_are_permitted_by_the_literals_that_cover_them() {
+    let text = permit("one", "", " == Resource::\"192.0.2.7:5432\"", "")
+        + &permit(
+            "network",
+            "",
+            " == Resource::\"10.20.0.0/16:5432\"",
+            " when { context.protocol == Protocol::\"tcp\" }",
+        )
+        + &permit("six", "", " == Resource::\"[2001:db8::7]:5432\"", "");
+    for (target, by) in [
+        ("192.0.2.7:5432", Some("one")),
+        ("10.20.3.4:5432", Some("network")),
+        ("10.20.0.0/16:5432/tcp", Some("network")),
+        ("10.20.8.0/24:5432", Some("network")),
+        ("[2001:db8::7]:5432", Some("six")),
+        ("10.0.0.0/8:5432", None),
+        ("10.20.0.0/16:5432/udp", None),
+        ("192.0.2.8:5432", None),
+        ("192.0.2.7:80", None),
+    ] {
+        let explanation = explained(&text, target);
+        let permitting = match &explanation.decision {
+            Decision::Permit(permit) => permit.policies.first().map(PolicyId::as_str),
+            Decision::Deny(_) => None,
+        };
+        assert_eq!(permitting, by, "{target}");
+        let is_static =
+            |share: &Share| matches!(share.placements.as_slice(), [Placement { kept: Kept::Static(_), .. }, ..]);
+        assert!(explanation.shares.iter().all(is_static), "{explanation:?}");
+    }
+    assert_eq!(told(&text, "192.0.2.7:80"), "one: its port is 5432, not 80");
+    assert_eq!(told(&text, "192.0.2.8:5432"), "one: it is for 192.0.2.7, not 192.0.2.8");
+    assert_eq!(
+        told(&text, "10.20.0.1:5432/udp"),
+        "network: its condition is false here: `context.protocol == Protocol::\"tcp\"`"
+    );
+    let stranger = Particulars {
+        client: Some(crate::core::query::Client::new("2001:db8::9".parse().unwrap())),
+        ..Particulars::default()
+    };
+    assert!(matches!(policy(&text).judge(&asked("192.0.2.7:5432", stranger)), Decision::Deny(_)));
+}
+
+#[test]
+fn a_network_with_a_hole_in_it_is_not_permitted_as_a_whole() {
+    let text = permit("network", "", " == Resource::\"10.20.0.0/16:5432\"", "")
+        + "@id(\"hole\") forbid(principal, action == Action::\"net.connect\", resource == Resource::\"10.20.7.0/24:5432\");";
+    assert!(matches!(explained(&text, "10.20.0.0/16:5432").decision, Decision::Deny(_)));
+    assert!(matches!(explained(&text, "10.20.8.0/24:5432").decision, Decision::Permit(_)));
+    assert_eq!(told(&text, "10.20.7.1:5432"), "network: it matches, and is overridden by `hole`");
+}
