@@ -7,6 +7,8 @@ CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
 CARGO_DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
 CEDARWALL := target/debug/cedarwall
+# Every policy that is shipped, each with its table.
+POLICIES := $(patsubst %/tests.txt,%,$(wildcard policies/*/tests.txt))
 # A network namespace to check rulesets in: the host's own is never touched.
 ISOLATED := unshare --net $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
 
@@ -29,9 +31,10 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	$(CARGO_DENY) --locked check licenses bans sources
 	$(CARGO) build --locked
 	$(CEDARWALL) check --config cedarwall.toml
+	for folder in $(filter-out policies/story,$(POLICIES)); do $(CEDARWALL) check $$folder || exit 1; done
 	$(CEDARWALL) check --catch-all-forbid default-deny policies/story
-	$(CEDARWALL) check policies/team
 	$(CEDARWALL) fmt --check policies
+	$(CEDARWALL) test $(POLICIES:%=%/tests.txt)
 	$(CEDARWALL) man | MANROFFSEQ= man --warnings --local-file - > /dev/null
 	for file in nft/*.nft; do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
 	$(CEDARWALL) ruleset --config cedarwall.toml | $(ISOLATED) nft -c -f /dev/stdin

@@ -3,6 +3,7 @@
 
 mod ask;
 mod check;
+mod chosen;
 mod completions;
 mod demo;
 mod denials;
@@ -18,6 +19,7 @@ mod ruleset;
 mod run;
 mod serve;
 mod status;
+mod test;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ enum Command {
     Fmt(fmt::Arguments),
     Import(import::Arguments),
     Explain(explain::Arguments),
+    Test(test::Arguments),
     Status(status::Arguments),
     Leases(leases::Arguments),
     Denials(denials::Arguments),
@@ -84,6 +87,7 @@ impl CommandLine {
             Command::Fmt(arguments) => fmt::execute(&arguments, out),
             Command::Import(arguments) => import::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
+            Command::Test(arguments) => test::execute(&arguments, out),
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),

@@ -25,6 +25,31 @@ pub(super) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()
     writeln!(out)
 }
 
+/// Writes `text` after `mark`, broken between words at 80 columns; the
+/// following lines stand below the first one's text.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub(super) fn paragraph(out: &mut dyn Write, mark: &str, text: &str) -> io::Result<()> {
+    let hang = " ".repeat(mark.chars().count());
+    let mut line = mark.to_owned();
+    let mut has_word = false;
+    for word in text.split(' ') {
+        let width = line.chars().count() + usize::from(has_word) + word.chars().count();
+        if has_word && width > usize::from(COLUMNS) {
+            writeln!(out, "{}", line.trim_end())?;
+            line.clone_from(&hang);
+            has_word = false;
+        }
+        if has_word {
+            line.push(' ');
+        }
+        line.push_str(word);
+        has_word = true;
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
 /// How a column is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Column {
@@ -124,6 +149,21 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.starts_with("AGENT"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_paragraph_is_broken_between_words() {
+        let mut out = Vec::new();
+        paragraph(&mut out, " -> ", &["word"; 40].join(" ")).unwrap();
+        paragraph(&mut out, "", &"x".repeat(90)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            lines.len() == 4 && lines[0].starts_with(" -> word word") && lines[1].starts_with("    word"),
+            "{text}"
+        );
+        assert!(lines[..3].iter().all(|line| line.len() <= 80), "{text}");
+        assert_eq!(lines[3].len(), 90);
     }
 
     #[test]

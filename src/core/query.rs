@@ -291,29 +291,53 @@ impl RecordKind {
 
 impl fmt::Display for RecordKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mnemonic = match self.number() {
-            1 => "A",
-            2 => "NS",
-            5 => "CNAME",
-            6 => "SOA",
-            12 => "PTR",
-            15 => "MX",
-            16 => "TXT",
-            28 => "AAAA",
-            33 => "SRV",
-            35 => "NAPTR",
-            43 => "DS",
-            48 => "DNSKEY",
-            52 => "TLSA",
-            64 => "SVCB",
-            65 => "HTTPS",
-            255 => "ANY",
-            257 => "CAA",
-            other => return write!(formatter, "TYPE{other}"),
-        };
-        formatter.write_str(mnemonic)
+        let number = self.number();
+        match MNEMONICS.iter().find(|(known, _)| *known == number) {
+            Some((_, mnemonic)) => formatter.write_str(mnemonic),
+            None => write!(formatter, "TYPE{number}"),
+        }
     }
 }
+
+impl FromStr for RecordKind {
+    type Err = RecordKindError;
+
+    /// A mnemonic in any case, or `TYPE1234` (RFC 3597 section 5).
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.to_ascii_uppercase();
+        if let Some((number, _)) = MNEMONICS.iter().find(|(_, mnemonic)| *mnemonic == text) {
+            return Ok(Self::from_number(*number));
+        }
+        let digits = text.strip_prefix("TYPE").filter(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()));
+        digits.and_then(|digits| digits.parse().ok()).map(Self::from_number).ok_or(RecordKindError)
+    }
+}
+
+/// The text is no [`RecordKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a type is a mnemonic such as `TXT` or `MX`, or `TYPE1234`")]
+pub struct RecordKindError;
+
+/// The types that have a name here, by their numbers in IANA's registry.
+const MNEMONICS: [(u16, &str); 17] = [
+    (1, "A"),
+    (2, "NS"),
+    (5, "CNAME"),
+    (6, "SOA"),
+    (12, "PTR"),
+    (15, "MX"),
+    (16, "TXT"),
+    (28, "AAAA"),
+    (33, "SRV"),
+    (35, "NAPTR"),
+    (43, "DS"),
+    (48, "DNSKEY"),
+    (52, "TLSA"),
+    (64, "SVCB"),
+    (65, "HTTPS"),
+    (255, "ANY"),
+    (257, "CAA"),
+];
 
 /// One question from one client, in the core's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -356,7 +380,12 @@ mod tests {
     #[test]
     fn a_record_kind_survives_its_number() {
         for number in 0..=300 {
-            assert_eq!(RecordKind::from_number(number).number(), number);
+            let kind = RecordKind::from_number(number);
+            assert_eq!(kind.number(), number);
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        for text in ["", "TXTT", "TYPE", "TYPE+1", "TYPE65536", "16"] {
+            assert_eq!(text.parse::<RecordKind>(), Err(RecordKindError), "{text:?}");
         }
     }
 }

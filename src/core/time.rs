@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 use std::time::Duration;
+
+use thiserror::Error;
 
 /// A point on the daemon's monotonic clock, in milliseconds since an epoch of
 /// the daemon's own choosing (its start).
@@ -62,6 +65,38 @@ impl Sub<Duration> for Moment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WallTime(pub i64);
 
+impl FromStr for WallTime {
+    type Err = WallTimeError;
+
+    /// RFC 3339 (`2026-11-23T09:00:00Z`, `2026-11-23T10:00:00+01:00`), or a
+    /// civil time with its zone (`2026-11-23T10:00[Europe/Berlin]`). A time
+    /// without either would be another one on every machine.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // An offset that is not the named zone's is refused by the latter alone.
+        let timestamp = if text.contains('[') {
+            text.parse::<jiff::Zoned>().map_err(|_| WallTimeError)?.timestamp()
+        } else {
+            text.parse().map_err(|_| WallTimeError)?
+        };
+        Ok(Self(timestamp.as_millisecond()))
+    }
+}
+
+impl fmt::Display for WallTime {
+    /// RFC 3339 in UTC.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(timestamp) => timestamp.fmt(formatter),
+            Err(_) => write!(formatter, "{} ms", self.0),
+        }
+    }
+}
+
+/// The text is no [`WallTime`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a time is written 2026-11-23T09:00:00Z, or with its zone: 2026-11-23T10:00[Europe/Berlin]")]
+pub struct WallTimeError;
+
 /// A record's time to live, in whole seconds (RFC 2181 section 8: at most
 /// 2^31 - 1; a value with the top bit set is read as zero).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +150,31 @@ mod tests {
     #[test]
     fn a_ttl_is_rounded_down_into_its_duration() {
         assert_eq!(Ttl::within(Duration::from_millis(29_999)).as_secs(), 29);
+    }
+
+    #[test]
+    fn a_wall_time_says_its_zone() {
+        let nine = "2026-11-23T09:00:00Z".parse::<WallTime>();
+        assert_eq!(nine, Ok(WallTime(1_795_424_400_000)));
+        for same in
+            ["2026-11-23T10:00:00+01:00", "2026-11-23T10:00[Europe/Berlin]", "2026-11-23 04:00[America/New_York]"]
+        {
+            assert_eq!(same.parse(), nine, "{same}");
+        }
+        // Summer time is the zone's own affair.
+        assert_eq!("2026-07-01T10:00[Europe/Berlin]".parse(), "2026-07-01T08:00:00Z".parse::<WallTime>());
+        for wrong in [
+            "",
+            "now",
+            "2026-11-23",
+            "2026-11-23T09:00",
+            "2026-02-30T09:00Z",
+            "2026-11-23T09:00[Mars/Olympus]",
+            "2026-11-23T10:00+05:00[Europe/Berlin]",
+        ] {
+            assert_eq!(wrong.parse::<WallTime>(), Err(WallTimeError), "{wrong:?}");
+        }
+        assert_eq!(nine.unwrap().to_string(), "2026-11-23T09:00:00Z");
     }
 
     #[test]

@@ -14,16 +14,19 @@
 //! answer. What depends on nothing but the agent and the question is
 //! remembered. [`sliced`] puts any Cedar policies behind the same index, to
 //! prove that it changes nothing. `statics` works out what policies open
-//! without DNS, because they name addresses.
+//! without DNS, because they name addresses. [`explain`] says why a decision
+//! is what it is, and [`cases`] puts questions to Cedar that no client asked.
 
 mod address;
 mod answer;
 mod attributes;
+pub mod cases;
 mod catch_all;
 mod circumstances;
 mod clause;
 mod code;
 mod decide;
+pub mod explain;
 pub mod format;
 mod json_list;
 pub mod leash;

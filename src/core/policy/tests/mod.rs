@@ -5,6 +5,7 @@ mod doubts;
 mod every_port;
 mod folder;
 mod mistakes;
+mod names;
 mod statics;
 mod whole;
 
@@ -209,8 +210,7 @@ fn an_error_in_one_policy_denies_the_whole_question() {
 
 #[test]
 fn a_moment_that_cedar_cannot_hold_denies() {
-    let policy =
-        policy("permit(principal, action, resource) when { context.now != datetime(\"2026-01-01\") };");
+    let policy = policy("permit(principal, action, resource) when { context.now != datetime(\"2026-01-01\") };");
     for now in [WallTime(i64::MAX), WallTime(i64::MIN)] {
         assert!(matches!(policy.decide(&query("example.com", RecordKind::A), now), Decision::Deny(_)));
     }
