@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
-use crate::core::lease::{Grant, Opened, Refusal, Wanted};
+use crate::core::lease::{Generation, Grant, Opened, Refusal, Wanted};
 use crate::core::name::Name;
 use crate::core::policy::Policy;
 use crate::core::query::{Query, RecordKind};
@@ -122,6 +122,8 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             grants,
             ttl: resolved.ttl,
             at_most: permit.valid_for,
+            aliases: screened.chain.as_slice().into(),
+            generation: Generation::FIRST,
         };
         match self.firewall.open(wanted).await {
             Ok(lease) => Outcome::Answered(Answered {
@@ -133,6 +135,7 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             }),
             Err(Refusal::Denied(reason)) => Outcome::Denied(Denial::by_default(reason)),
             Err(Refusal::Failed(failure)) => Outcome::Failed(failure),
+            Err(Refusal::Superseded) => Outcome::Failed(Failure::KernelRefused),
         }
     }
 }

@@ -18,4 +18,5 @@ pub mod ranges;
 pub mod record;
 pub mod rule;
 pub mod screen;
+pub mod statics;
 pub mod time;
