@@ -47,7 +47,7 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         ("upstream", house.upstream.join(", ")),
         ("policy", format!("{} ({} policies)", house.policy, house.policies)),
         ("clients", house.clients.to_string()),
-        ("leases", house.leases.to_string()),
+        ("leases", format!("{}, and {} addresses named by the policy", house.leases, house.statics)),
         (
             "queries",
             format!(

@@ -40,7 +40,7 @@ pub trait House: Send + Sync + 'static {
     /// How the wall is set up, and how long it has run.
     fn status(&self) -> impl Future<Output = HouseStatus> + Send;
 
-    /// Every live lease.
+    /// All that is open.
     fn leases(&self) -> impl Future<Output = Vec<LeaseRow>> + Send;
 
     /// What the kernel itself has counted.
@@ -91,24 +91,28 @@ pub struct HouseStatus {
     pub clients: usize,
     /// Live leases.
     pub leases: usize,
+    /// Addresses that the policy names itself, open without DNS.
+    pub statics: usize,
 }
 
-/// One live lease: one element of a kernel set.
+/// What is open: one element of a kernel set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRow {
     /// For whom.
     pub client: IpAddr,
     /// The principal of that address.
     pub agent: Option<String>,
-    /// To which address.
-    pub address: IpAddr,
+    /// To which address; to which prefix, where the policy names one.
+    pub address: String,
     /// Over which protocol.
     pub protocol: Protocol,
     /// To which ports: `443`, `8000-8080` or `every`.
     pub ports: String,
-    /// Whole seconds until it ends.
-    pub seconds_left: u64,
-    /// The names that need it.
+    /// Whole seconds until it ends; absent where it stays until the policy
+    /// changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// The names that need it; none where the policy names the address.
     pub names: Vec<String>,
 }
 

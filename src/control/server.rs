@@ -126,9 +126,15 @@ struct CounterLabels {
 /// What only the daemon and the kernel know. Where the kernel cannot be read
 /// its metrics are absent, which says so; a zero would not.
 async fn register_house<H: House>(registry: &mut Registry, house: &H) {
-    let leases = Gauge::<i64>::default();
-    leases.set(i64::try_from(house.status().await.leases).unwrap_or(i64::MAX));
-    registry.register("leases", "Live leases", leases);
+    let status = house.status().await;
+    for (name, help, count) in [
+        ("leases", "Live leases", status.leases),
+        ("statics", "Addresses that the policy names itself, open without DNS", status.statics),
+    ] {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    }
 
     let ready = Gauge::<i64>::default();
     ready.set(i64::from(house.is_ready()));

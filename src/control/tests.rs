@@ -36,7 +36,7 @@ impl House for ToyHouse {
             address: "192.0.2.7".parse().unwrap(),
             protocol: Protocol::Tcp,
             ports: "443".into(),
-            seconds_left: 30,
+            seconds_left: Some(30),
             names: vec!["api.example.com".into()],
         }]
     }

@@ -6,13 +6,14 @@
 //! dropped, and the ledger is as it was.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::config::LeaseSettings;
 use super::decision::Reason;
 use super::lease::{Key, Ports, Wanted};
 use super::name::Name;
-use super::query::{Client, Port, PortRange};
+use super::query::{Client, Port, PortRange, Protocol};
 use super::time::{Moment, Ttl};
 
 /// The longest comment an element carries. With the attribute's type, length
@@ -192,6 +193,16 @@ impl Ledger {
     /// Every lease there is.
     pub fn leases(&self) -> impl Iterator<Item = (&Key, &Lease)> {
         self.leases.iter()
+    }
+
+    /// Whether a flow of `client` to `address` and `port` is open now.
+    pub fn covers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port, now: Moment) -> bool {
+        let key = |ports| Key { client, address, protocol, ports };
+        let is_live = |key: &Key| self.leases.get(key).is_some_and(|lease| lease.until() > now);
+        let runs = key(Ports::Run(Port::MIN.into()))..=key(Ports::Run(Port::MAX.into()));
+        is_live(&key(Ports::One(port)))
+            || is_live(&key(Ports::All))
+            || self.runs.range(runs).any(|run| run.ports.range().contains(port) && is_live(run))
     }
 
     /// How many leases there are.

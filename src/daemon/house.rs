@@ -6,9 +6,8 @@ use super::mode_name;
 use crate::clients::Clients;
 use crate::control::{House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow};
 use crate::core::config::{Config, Mode, PacketVerdict};
-use crate::core::lease::Ports;
-use crate::core::query::Client;
-use crate::nft::firewall::{Firewall, LeaseView};
+use crate::core::query::{Client, PortRange};
+use crate::nft::firewall::{Firewall, LeaseView, StaticView};
 use crate::nft::inspect;
 
 /// The running daemon, as the control interface sees it. It exists once the
@@ -34,16 +33,29 @@ impl DaemonHouse {
         LeaseRow {
             client: lease.key.client.address(),
             agent: self.agent(lease.key.client),
-            address: lease.key.address,
+            address: lease.key.address.to_string(),
             protocol: lease.key.protocol,
-            ports: match lease.key.ports {
-                Ports::All => "every".to_owned(),
-                ports @ (Ports::One(_) | Ports::Run(_)) => ports.range().to_string(),
-            },
-            seconds_left: lease.left.as_secs(),
+            ports: spell(lease.key.ports.range()),
+            seconds_left: Some(lease.left.as_secs()),
             names: lease.names.clone(),
         }
     }
+
+    fn static_row(&self, view: &StaticView) -> LeaseRow {
+        LeaseRow {
+            client: view.grant.client.address(),
+            agent: self.agent(view.grant.client),
+            address: view.grant.addresses(),
+            protocol: view.grant.protocol,
+            ports: spell(view.grant.ports),
+            seconds_left: view.left.map(|left| left.as_secs()),
+            names: Vec::new(),
+        }
+    }
+}
+
+fn spell(ports: PortRange) -> String {
+    if ports == PortRange::ALL { "every".to_owned() } else { ports.to_string() }
 }
 
 impl House for DaemonHouse {
@@ -68,13 +80,15 @@ impl House for DaemonHouse {
             policies: self.policies,
             clients: self.clients.len(),
             leases: self.firewall.leases().await.len(),
+            statics: self.firewall.statics().await.len(),
         }
     }
 
     async fn leases(&self) -> Vec<LeaseRow> {
         let mut rows: Vec<_> = self.firewall.leases().await.iter().map(|lease| self.lease_row(lease)).collect();
+        rows.extend(self.firewall.statics().await.iter().map(|view| self.static_row(view)));
         rows.sort_by(|left, right| {
-            (&left.names, left.client, left.address).cmp(&(&right.names, right.client, right.address))
+            (&left.names, left.client, &left.address).cmp(&(&right.names, right.client, &right.address))
         });
         rows
     }

@@ -6,6 +6,7 @@
 //! nothing opens by accident; `cedarwall down` is the way to take it away.
 
 mod house;
+mod statics;
 
 use std::io;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Resul
 
     let clients = Clients::new(&config.clients);
     let rules = Rules { allow_ranges: config.wall.allow_ranges.clone(), max_ttl: Ttl::within(config.lease.max) };
+    let (wanted, _) = statics::wanted(&loaded.policy, &clients, wall_time());
+    firewall.set_statics(wanted).await?;
     let policy: Arc<ArcSwap<Policy>> = Arc::new(ArcSwap::from_pointee(loaded.policy));
     let gate = Gate::new(policy, Forwarder::new(&config.dns, rules), firewall.clone());
     let denials = Arc::clone(journal);
