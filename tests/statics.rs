@@ -61,9 +61,9 @@ fn what_a_policy_names_reads_back_as_it_was_written() {
         let minute = Some(60 * SECOND);
         kernel
             .apply_statics(&[
-                StaticChange::Set(four, None),
-                StaticChange::Set(one, minute),
-                StaticChange::Set(six, None),
+                StaticChange::Add(four, None),
+                StaticChange::Add(one, minute),
+                StaticChange::Add(six, None),
             ])
             .unwrap();
         let found = elements("static4");
@@ -76,7 +76,7 @@ fn what_a_policy_names_reads_back_as_it_was_written() {
         assert_eq!(elements("static6")[0].key[..2], ["fd77::2", r#"{"prefix":{"addr":"2001:db8::","len":112}}"#]);
 
         // Renewing, and taking out what is there and what is not.
-        kernel.apply_statics(&[StaticChange::Set(one, Some(600 * SECOND))]).unwrap();
+        kernel.apply_statics(&[StaticChange::Renew(one, 600 * SECOND)]).unwrap();
         let renewed = elements("static4").into_iter().find(|element| element.key[2] == "udp").unwrap();
         assert!(renewed.expires.is_some_and(|left| left > 590), "{renewed:?}");
         for _ in 0..2 {
@@ -98,15 +98,15 @@ fn an_element_is_cut_and_made_lasting_or_timed_in_one_transaction() {
         let whole = grant(AGENT, "10.20.0.0", "10.20.255.255", Protocol::Tcp, (443, 443));
         let below = grant(AGENT, "10.20.0.0", "10.20.2.255", Protocol::Tcp, (443, 443));
         let above = grant(AGENT, "10.20.4.0", "10.20.255.255", Protocol::Tcp, (443, 443));
-        kernel.apply_statics(&[StaticChange::Set(whole, None)]).unwrap();
-        let pieces = [below, above].map(|grant| StaticChange::Set(grant, None));
+        kernel.apply_statics(&[StaticChange::Add(whole, None)]).unwrap();
+        let pieces = [below, above].map(|grant| StaticChange::Add(grant, None));
         kernel.apply_statics(&[&[StaticChange::Remove(whole, false)], &pieces[..]].concat()).unwrap();
         assert_eq!(elements("static4").len(), 2);
         kernel
-            .apply_statics(&[StaticChange::Remove(below, false), StaticChange::Set(below, Some(60 * SECOND))])
+            .apply_statics(&[StaticChange::Remove(below, false), StaticChange::Add(below, Some(60 * SECOND))])
             .unwrap();
         assert_eq!(elements("static4").iter().filter(|element| element.expires.is_some()).count(), 1);
-        kernel.apply_statics(&[StaticChange::Remove(below, true), StaticChange::Set(below, None)]).unwrap();
+        kernel.apply_statics(&[StaticChange::Remove(below, true), StaticChange::Add(below, None)]).unwrap();
         assert_eq!(elements("static4").iter().filter(|element| element.expires.is_none()).count(), 2);
     });
 }
@@ -118,7 +118,7 @@ fn five_thousand_addresses_go_in_one_transaction() {
         let changes: Vec<_> = (0..5000)
             .map(|index| {
                 let address = address(index);
-                StaticChange::Set(grant(AGENT, &address, &address, Protocol::Tcp, (443, 443)), None)
+                StaticChange::Add(grant(AGENT, &address, &address, Protocol::Tcp, (443, 443)), None)
             })
             .collect();
         let before = ruleset_generation();

@@ -41,8 +41,10 @@ pub enum Term {
 /// What the kernel has to be told about one element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StaticChange {
-    /// Add it, or set its time anew; no time means for ever.
-    Set(StaticGrant, Option<Duration>),
+    /// Add it, which is not there yet; no time means for ever.
+    Add(StaticGrant, Option<Duration>),
+    /// Set its time anew.
+    Renew(StaticGrant, Duration),
     /// Take it out. Whether it was there for a time only.
     Remove(StaticGrant, bool),
 }
@@ -52,7 +54,8 @@ pub enum StaticChange {
 #[must_use = "a plan changes nothing until it is committed"]
 pub struct StaticPlan {
     removed: Vec<(StaticGrant, Term)>,
-    set: Vec<(StaticGrant, Term)>,
+    renewed: Vec<(StaticGrant, Moment)>,
+    added: Vec<(StaticGrant, Term)>,
 }
 
 impl StaticPlan {
@@ -60,7 +63,9 @@ impl StaticPlan {
     /// of it already.
     pub fn changes(&self, now: Moment) -> Vec<StaticChange> {
         let removals = self.removed.iter().map(|(grant, term)| StaticChange::Remove(*grant, *term != Term::Lasting));
-        removals.chain(self.set.iter().map(|(grant, term)| term.as_change(*grant, now))).collect()
+        let renewals = self.renewed.iter().map(|(grant, until)| StaticChange::Renew(*grant, until.left(now)));
+        let additions = self.added.iter().map(|(grant, term)| StaticChange::Add(*grant, term.left(now)));
+        removals.chain(renewals).chain(additions).collect()
     }
 
     /// What will be open no longer, at least not as it was.
@@ -80,7 +85,7 @@ impl StaticLedger {
         }
         let mut plan = StaticPlan::default();
         for ((client, protocol), group) in groups {
-            let until = Term::Until(now + group.valid_for.unwrap_or_default() + MARGIN);
+            let until = now + group.valid_for.unwrap_or_default() + MARGIN;
             let lasting = area::disjoint(group.lasting);
             let timed = area::without(area::disjoint(group.timed), &lasting);
             let mut kept = (Vec::new(), Vec::new());
@@ -96,10 +101,11 @@ impl StaticLedger {
             }
             let (kept_lasting, kept_timed) = kept;
             let grant = |area: Area| area.grant(client, protocol);
-            let added = area::without(lasting, &kept_lasting);
-            plan.set.extend(added.into_iter().filter_map(grant).map(|grant| (grant, Term::Lasting)));
-            let added = area::without(timed, &kept_timed);
-            plan.set.extend(kept_timed.into_iter().chain(added).filter_map(grant).map(|grant| (grant, until)));
+            let added = area::without(lasting, &kept_lasting).into_iter().filter_map(grant);
+            plan.added.extend(added.map(|grant| (grant, Term::Lasting)));
+            let added = area::without(timed, &kept_timed).into_iter().filter_map(grant);
+            plan.added.extend(added.map(|grant| (grant, Term::Until(until))));
+            plan.renewed.extend(kept_timed.into_iter().filter_map(grant).map(|grant| (grant, until)));
         }
         plan
     }
@@ -109,7 +115,8 @@ impl StaticLedger {
         for (grant, _) in plan.removed {
             self.held.remove(&grant);
         }
-        self.held.extend(plan.set);
+        self.held.extend(plan.renewed.into_iter().map(|(grant, until)| (grant, Term::Until(until))));
+        self.held.extend(plan.added);
     }
 
     /// Forgets what has run out; the kernel has done so by itself.
@@ -120,7 +127,7 @@ impl StaticLedger {
     /// Everything that has to be in the kernel now, for a table that was lost.
     pub fn restore(&self, now: Moment) -> Vec<StaticChange> {
         let live = self.held.iter().filter(|(_, term)| term.is_live(now));
-        live.map(|(grant, term)| term.as_change(*grant, now)).collect()
+        live.map(|(grant, term)| StaticChange::Add(*grant, term.left(now))).collect()
     }
 
     /// Every element there is, and until when.
@@ -146,10 +153,6 @@ impl Term {
 
     fn is_live(self, now: Moment) -> bool {
         self.left(now).is_none_or(|left| !left.is_zero())
-    }
-
-    fn as_change(self, grant: StaticGrant, now: Moment) -> StaticChange {
-        StaticChange::Set(grant, self.left(now))
     }
 }
 

@@ -67,9 +67,14 @@ pub fn statics(table: &TableName, changes: &[StaticChange], renewal: Renewal) ->
     let mut operations = Vec::with_capacity(changes.len());
     for change in changes {
         match change {
-            StaticChange::Set(grant, lifetime) => {
+            // Nothing but what is really renewed is deleted: to an interval
+            // set a deletion is dear.
+            StaticChange::Add(grant, lifetime) => {
+                Element::of_static(table, grant).set(*lifetime, NAMED_BY_POLICY, false, &mut operations);
+            }
+            StaticChange::Renew(grant, lifetime) => {
                 let anew = renewal == Renewal::Replace;
-                Element::of_static(table, grant).set(*lifetime, NAMED_BY_POLICY, anew, &mut operations);
+                Element::of_static(table, grant).set(Some(*lifetime), NAMED_BY_POLICY, anew, &mut operations);
             }
             StaticChange::Remove(grant, was_timed) => {
                 Element::of_static(table, grant).remove(was_timed.then_some(BRIEFLY), &mut operations);

@@ -40,8 +40,8 @@ fn only_the_difference_is_told_to_the_kernel() {
     let mut ledger = StaticLedger::default();
     let one = grant("10.0.0.2", "192.0.2.7", "192.0.2.7", (5432, 5432));
     let two = grant("10.0.0.2", "10.20.0.0", "10.20.255.255", (443, 443));
-    assert_eq!(change(&mut ledger, at(0), &[lasting(&[one])]), [StaticChange::Set(one, None)]);
-    assert_eq!(change(&mut ledger, at(0), &[lasting(&[one, two])]), [StaticChange::Set(two, None)]);
+    assert_eq!(change(&mut ledger, at(0), &[lasting(&[one])]), [StaticChange::Add(one, None)]);
+    assert_eq!(change(&mut ledger, at(0), &[lasting(&[one, two])]), [StaticChange::Add(two, None)]);
     assert_eq!(change(&mut ledger, at(0), &[lasting(&[one, two])]), []);
     assert_eq!(change(&mut ledger, at(0), &[lasting(&[two])]), [StaticChange::Remove(one, false)]);
     assert_eq!(change(&mut ledger, at(0), &[]), [StaticChange::Remove(two, false)]);
@@ -58,18 +58,18 @@ fn an_element_that_is_wanted_in_smaller_pieces_is_left_alone() {
         grant("10.0.0.2", "10.20.4.0", "10.20.255.255", (443, 443)),
     ];
     let new = grant("10.0.0.2", "10.20.3.0", "10.20.3.255", (444, 444));
-    assert_eq!(change(&mut ledger, at(0), &[lasting(&pieces)]), [StaticChange::Set(new, None)]);
+    assert_eq!(change(&mut ledger, at(0), &[lasting(&pieces)]), [StaticChange::Add(new, None)]);
 }
 
 #[test]
 fn what_looks_at_the_time_ends_soon_after_it_should_have_been_renewed() {
     let mut ledger = StaticLedger::default();
     let one = grant("fd00::2", "2001:db8::1", "2001:db8::1", (443, 443));
-    let set = StaticChange::Set(one, Some(Duration::from_secs(75)));
-    assert_eq!(change(&mut ledger, at(0), &[timed(&[one], 60)]), std::slice::from_ref(&set));
-    assert_eq!(change(&mut ledger, at(60), &[timed(&[one], 60)]), [set], "it is renewed");
+    let lifetime = Duration::from_secs(75);
+    assert_eq!(change(&mut ledger, at(0), &[timed(&[one], 60)]), [StaticChange::Add(one, Some(lifetime))]);
+    assert_eq!(change(&mut ledger, at(60), &[timed(&[one], 60)]), [StaticChange::Renew(one, lifetime)]);
     ledger.expire(at(134));
-    assert_eq!(ledger.restore(at(134)), [StaticChange::Set(one, Some(Duration::from_secs(1)))]);
+    assert_eq!(ledger.restore(at(134)), [StaticChange::Add(one, Some(Duration::from_secs(1)))]);
     ledger.expire(at(135));
     assert_eq!(ledger.grants().count(), 0);
 }
@@ -79,9 +79,9 @@ fn what_becomes_lasting_or_timed_is_replaced() {
     let mut ledger = StaticLedger::default();
     let one = grant("10.0.0.2", "192.0.2.7", "192.0.2.7", (5432, 5432));
     change(&mut ledger, at(0), &[lasting(&[one])]);
-    let to_timed = [StaticChange::Remove(one, false), StaticChange::Set(one, Some(Duration::from_secs(75)))];
+    let to_timed = [StaticChange::Remove(one, false), StaticChange::Add(one, Some(Duration::from_secs(75)))];
     assert_eq!(change(&mut ledger, at(0), &[timed(&[one], 60)]), to_timed);
-    assert_eq!(change(&mut ledger, at(0), &[lasting(&[one])]), [StaticChange::Remove(one, true), StaticChange::Set(one, None)]);
+    assert_eq!(change(&mut ledger, at(0), &[lasting(&[one])]), [StaticChange::Remove(one, true), StaticChange::Add(one, None)]);
     assert_eq!(change(&mut ledger, at(0), &[timed(&[one], 60), lasting(&[one])]), [], "the lasting one counts");
 }
 
