@@ -11,6 +11,7 @@ mod explain;
 mod leases;
 mod man;
 mod output;
+mod reload;
 mod ruleset;
 mod run;
 mod serve;
@@ -55,6 +56,7 @@ enum Command {
     Status(status::Arguments),
     Leases(leases::Arguments),
     Denials(denials::Arguments),
+    Reload(reload::Arguments),
     Ruleset(ruleset::Arguments),
     Down(down::Arguments),
     Completions(completions::Arguments),
@@ -80,6 +82,7 @@ impl CommandLine {
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),
+            Command::Reload(arguments) => reload::execute(&arguments, out),
             Command::Ruleset(arguments) => ruleset::execute(&arguments, out),
             Command::Down(arguments) => down::execute(&arguments, out),
             Command::Completions(arguments) => completions::execute(&arguments, out),

@@ -9,10 +9,12 @@
 //! | `GET /status` | [`Status`] |
 //! | `GET /leases` | a list of [`LeaseRow`] |
 //! | `GET /denials` | [`DenialReport`] |
+//! | `POST /reload` | the policy is read again: [`ReloadReport`] |
 //!
 //! A walled client cannot reach it (G12): a file in the daemon's own mount
 //! namespace is no address a packet can go to, and mode 0660 keeps other
-//! users of the host out. There is nothing here that changes the wall.
+//! users of the host out. Nothing here changes the wall but what whoever may
+//! write the policy files has decided.
 
 mod client;
 mod server;
@@ -27,7 +29,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::client::{get, is_ready};
+pub use self::client::{get, is_ready, post};
 pub use self::socket::ControlSocket;
 use crate::core::query::Protocol;
 use crate::journal::{Denials, QueryTotals};
@@ -42,6 +44,12 @@ pub trait House: Send + Sync + 'static {
 
     /// All that is open.
     fn leases(&self) -> impl Future<Output = Vec<LeaseRow>> + Send;
+
+    /// Has the policy read again.
+    ///
+    /// # Errors
+    /// In words for the operator, when the daemon is about to stop.
+    fn reload(&self) -> impl Future<Output = Result<ReloadReport, String>> + Send;
 
     /// What the kernel itself has counted.
     ///
@@ -93,6 +101,38 @@ pub struct HouseStatus {
     pub leases: usize,
     /// Addresses that the policy names itself, open without DNS.
     pub statics: usize,
+    /// The last attempt to load the policy again, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedPolicy>,
+}
+
+/// A policy that was to replace the one in force, and cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedPolicy {
+    /// When it was tried (RFC 3339).
+    pub at: String,
+    /// What is wrong with it, one line each.
+    pub problems: Vec<String>,
+}
+
+/// What came of reading the policy again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Whether it is in force; if not, the one before stays.
+    pub loaded: bool,
+    /// The policy's file or folder.
+    pub policy: String,
+    /// How many policies it holds.
+    pub policies: usize,
+    /// What is doubtful about it, one line each.
+    pub warnings: Vec<String>,
+    /// What is wrong with it, one line each; or what kept it from being
+    /// carried out in full.
+    pub problems: Vec<String>,
+    /// Kernel elements that it closed.
+    pub closed_elements: usize,
+    /// Flows that it ended.
+    pub ended_flows: usize,
 }
 
 /// What is open: one element of a kernel set.

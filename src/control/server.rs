@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::socket::ControlSocket;
-use super::{DenialReport, Error, House, KernelCounts, LeaseRow, Status};
+use super::{DenialReport, Error, House, KernelCounts, LeaseRow, ReloadReport, Status};
 use crate::journal::Journal;
 
 /// How long a stopping server waits for requests it is still answering.
@@ -79,6 +79,7 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/status", get(status::<H>))
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
+        .route("/reload", post(reload::<H>))
         .with_state(desk)
 }
 
@@ -98,6 +99,10 @@ async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
 
 async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
     Json(desk.house.leases().await)
+}
+
+async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadReport>, (StatusCode, String)> {
+    desk.house.reload().await.map(Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error))
 }
 
 async fn denials<H: House>(State(desk): State<Desk<H>>) -> Json<DenialReport> {

@@ -41,6 +41,10 @@ impl House for ToyHouse {
         }]
     }
 
+    async fn reload(&self) -> Result<ReloadReport, String> {
+        Ok(ReloadReport { loaded: true, policies: 3, ..ReloadReport::default() })
+    }
+
     async fn kernel(&self) -> Result<KernelCounts, String> {
         if self.kernel_is_gone {
             return Err("the table is gone".into());
@@ -97,6 +101,11 @@ async fn every_route_answers_and_the_socket_goes_with_the_daemon() {
     assert_eq!(leases, house.leases().await);
     let denials: DenialReport = ask(&path, "/denials").await.unwrap();
     assert_eq!((denials.kernel[0].packets, denials.kernel_error), (7, None));
+
+    assert!(raw(&path, "/reload").await.starts_with("HTTP/1.1 405"), "asking must not do anything");
+    let socket = path.clone();
+    let report: ReloadReport = spawn_blocking(move || post(&socket, "/reload")).await.unwrap().unwrap();
+    assert_eq!((report.loaded, report.policies), (true, 3));
 
     let metrics = raw(&path, "/metrics").await;
     assert!(metrics.contains("content-type: application/openmetrics-text"), "{metrics}");

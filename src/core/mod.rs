@@ -8,6 +8,7 @@
 pub mod config;
 pub mod decision;
 pub mod event;
+pub mod judge;
 pub mod lease;
 pub mod ledger;
 pub mod name;

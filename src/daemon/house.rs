@@ -1,12 +1,17 @@
 //! What the daemon tells its operator.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+
 use super::mode_name;
+use super::reload::Reloading;
 use crate::clients::Clients;
-use crate::control::{House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow};
+use crate::control::{House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport};
 use crate::core::config::{Config, Mode, PacketVerdict};
 use crate::core::query::{Client, PortRange};
+use crate::gate::InForce;
 use crate::nft::firewall::{Firewall, LeaseView, StaticView};
 use crate::nft::inspect;
 
@@ -14,15 +19,22 @@ use crate::nft::inspect;
 /// wall stands and questions are answered.
 pub(super) struct DaemonHouse {
     config: Config,
-    policies: usize,
+    in_force: Arc<ArcSwap<InForce>>,
     clients: Clients,
     firewall: Firewall,
+    reloading: Reloading,
     started: Instant,
 }
 
 impl DaemonHouse {
-    pub(super) fn new(config: Config, policies: usize, clients: Clients, firewall: Firewall) -> Self {
-        Self { config, policies, clients, firewall, started: Instant::now() }
+    pub(super) fn new(
+        config: Config,
+        in_force: Arc<ArcSwap<InForce>>,
+        clients: Clients,
+        firewall: Firewall,
+        reloading: Reloading,
+    ) -> Self {
+        Self { config, in_force, clients, firewall, reloading, started: Instant::now() }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -77,10 +89,11 @@ impl House for DaemonHouse {
             listen: self.config.dns.listen.iter().map(ToString::to_string).collect(),
             upstream: self.config.dns.upstream.iter().map(ToString::to_string).collect(),
             policy: self.config.policy.path.display().to_string(),
-            policies: self.policies,
+            policies: self.in_force.load().policy.len(),
             clients: self.clients.len(),
             leases: self.firewall.leases().await.len(),
             statics: self.firewall.statics().await.len(),
+            refused: self.reloading.refused(),
         }
     }
 
@@ -91,6 +104,10 @@ impl House for DaemonHouse {
             (&left.names, left.client, &left.address).cmp(&(&right.names, right.client, &right.address))
         });
         rows
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, String> {
+        self.reloading.reload().await.ok_or_else(|| "the daemon is about to stop".to_owned())
     }
 
     async fn kernel(&self) -> Result<KernelCounts, String> {

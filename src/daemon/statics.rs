@@ -11,11 +11,8 @@ use crate::core::time::WallTime;
 /// What `policy` opens for each of the `clients`, and after how long it has to
 /// be judged again, if ever.
 pub(super) fn wanted(policy: &Policy, clients: &Clients, now: WallTime) -> (Vec<Statics>, Option<Duration>) {
-    let statics: Vec<_> = clients
-        .known()
-        .into_iter()
-        .map(|(client, identity)| of_client(policy, client, &identity, now))
-        .collect();
+    let statics: Vec<_> =
+        clients.known().into_iter().map(|(client, identity)| of_client(policy, client, &identity, now)).collect();
     let valid_for = statics.iter().filter_map(|statics| statics.valid_for).min();
     (statics, valid_for)
 }

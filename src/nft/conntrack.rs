@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Nla, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -213,8 +213,7 @@ impl Ends {
                     for part in parts {
                         match part {
                             ProtoTuple::Protocol(number) => {
-                                protocol =
-                                    Protocol::ALL.into_iter().find(|known| known.number() == u8::from(*number));
+                                protocol = Protocol::ALL.into_iter().find(|known| known.number() == u8::from(*number));
                             }
                             ProtoTuple::SourcePort(port) => ports.0 = Port::new(*port),
                             ProtoTuple::DestinationPort(port) => ports.1 = Port::new(*port),

@@ -127,7 +127,8 @@ struct Element<'a> {
 
 impl<'a> Element<'a> {
     fn of_lease(table: &'a TableName, key: &Key) -> Self {
-        let point = |port| concatenation(key.client, key.address, key.protocol, (key.ports != Ports::All).then_some(port));
+        let point =
+            |port| concatenation(key.client, key.address, key.protocol, (key.ports != Ports::All).then_some(port));
         let range = key.ports.range();
         let end = matches!(key.ports, Ports::Run(_)).then(|| point(range.last()));
         Self { table, set: set_of(key), key: point(range.first()), end }

@@ -19,7 +19,8 @@ use super::install::Snapshot;
 use crate::core::config::{LeaseSettings, Mode, TableName};
 use crate::core::decision::Failure;
 use crate::core::event::Report;
-use crate::core::lease::{Key, Opened, Refusal, StaticGrant, Statics, Wanted};
+use crate::core::lease::{Generation, Key, Opened, Refusal, StaticGrant, Statics, Wanted};
+use crate::core::ledger::revision::{Holding, Verdict};
 use crate::gate::Open;
 
 /// How long a query waits for the kernel.
@@ -54,6 +55,8 @@ pub struct Setup {
 enum Request {
     Open(Wanted, oneshot::Sender<Result<Opened, Refusal>>),
     SetStatics(Vec<Statics>, oneshot::Sender<Result<Closed, Error>>),
+    Supersede(Generation, oneshot::Sender<Vec<Holding>>),
+    Revoke(Vec<Verdict>, oneshot::Sender<Result<Closed, Error>>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
     /// Have a look at the table, with no query to ask for it.
@@ -123,6 +126,26 @@ impl Firewall {
     /// closed is closed, or nobody gets an answer until it is.
     pub async fn set_statics(&self, wanted: Vec<Statics>) -> Result<Closed, Error> {
         self.ask(|reply| Request::SetStatics(wanted, reply)).await?
+    }
+
+    /// From here on, nothing that a policy before `generation` permitted is
+    /// opened. What was opened so far is returned, to be judged by the policy
+    /// of `generation` and [revoked](Self::revoke) where it says no.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn supersede(&self, generation: Generation) -> Result<Vec<Holding>, Error> {
+        self.ask(|reply| Request::Supersede(generation, reply)).await
+    }
+
+    /// Closes what the `verdicts` permit no longer: first to new flows, then
+    /// to those there are.
+    ///
+    /// # Errors
+    /// When the kernel does not take it, or the thread is gone. What was to be
+    /// closed is closed, or nobody gets an answer until it is.
+    pub async fn revoke(&self, verdicts: Vec<Verdict>) -> Result<Closed, Error> {
+        self.ask(|reply| Request::Revoke(verdicts, reply)).await?
     }
 
     /// Every address there is now that the policy names itself.

@@ -217,9 +217,8 @@ impl Conversation {
     pub fn begin(lab: &Lab, namespace: &str, address: &str) -> Self {
         let address: SocketAddr = address.parse().expect("an address");
         let patience = Duration::from_secs(2);
-        let mut stream = lab.within(namespace, || {
-            std::net::TcpStream::connect_timeout(&address, patience).expect("a connection")
-        });
+        let mut stream =
+            lab.within(namespace, || std::net::TcpStream::connect_timeout(&address, patience).expect("a connection"));
         stream.set_read_timeout(Some(patience)).expect("a timeout");
         std::io::Read::read_exact(&mut stream, &mut [0; 6]).expect("the greeting");
         Self { stream }

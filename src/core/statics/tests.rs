@@ -81,7 +81,10 @@ fn what_becomes_lasting_or_timed_is_replaced() {
     change(&mut ledger, at(0), &[lasting(&[one])]);
     let to_timed = [StaticChange::Remove(one, false), StaticChange::Add(one, Some(Duration::from_secs(75)))];
     assert_eq!(change(&mut ledger, at(0), &[timed(&[one], 60)]), to_timed);
-    assert_eq!(change(&mut ledger, at(0), &[lasting(&[one])]), [StaticChange::Remove(one, true), StaticChange::Add(one, None)]);
+    assert_eq!(
+        change(&mut ledger, at(0), &[lasting(&[one])]),
+        [StaticChange::Remove(one, true), StaticChange::Add(one, None)]
+    );
     assert_eq!(change(&mut ledger, at(0), &[timed(&[one], 60), lasting(&[one])]), [], "the lasting one counts");
 }
 

@@ -16,7 +16,8 @@ use super::{Closed, Error, LeaseView, Request, Setup, StaticView};
 use crate::core::config::Mode;
 use crate::core::decision::Failure;
 use crate::core::event::{Event, Report};
-use crate::core::lease::{Grant, Opened, Refusal, StaticGrant, Statics, Wanted};
+use crate::core::lease::{Generation, Grant, Opened, Refusal, StaticGrant, Statics, Wanted};
+use crate::core::ledger::revision::{Holding, Verdict};
 use crate::core::ledger::{Change, Ledger, Plan};
 use crate::core::query::Client;
 use crate::core::statics::{StaticChange, StaticLedger};
@@ -29,6 +30,8 @@ const MAX_QUERIES: usize = 256;
 pub(super) struct Keeper {
     ledger: Ledger,
     statics: StaticLedger,
+    /// The policy in force; what an older one permitted opens nothing.
+    in_force: Generation,
     /// What the policy names itself, as it was last told.
     wanted: Vec<Statics>,
     /// Our own addresses when that was last carried out, in sidecar mode.
@@ -61,6 +64,7 @@ impl Keeper {
         Ok(Self {
             ledger: Ledger::new(setup.settings),
             statics: StaticLedger::default(),
+            in_force: Generation::FIRST,
             wanted: Vec::new(),
             own: BTreeSet::new(),
             closed: Vec::new(),
@@ -98,6 +102,12 @@ impl Keeper {
                 self.wanted = wanted;
                 let _ = reply.send(self.open_statics());
             }
+            Request::Supersede(generation, reply) => {
+                let _ = reply.send(self.supersede(generation));
+            }
+            Request::Revoke(verdicts, reply) => {
+                let _ = reply.send(self.revoke(verdicts));
+            }
             Request::Statics(reply) => {
                 let _ = reply.send(self.statics_view());
             }
@@ -117,6 +127,10 @@ impl Keeper {
         let mut plan = Plan::default();
         let mut planned: Vec<(Waiting, Ttl)> = Vec::new();
         for waiting in batch {
+            if waiting.wanted.generation < self.in_force {
+                waiting.tell(Err(Refusal::Superseded));
+                continue;
+            }
             match self.ledger.plan(&mut plan, now, &waiting.wanted) {
                 Ok(ttl) => planned.push((waiting, ttl)),
                 Err(reason) => waiting.tell(Err(Refusal::Denied(reason))),
@@ -148,6 +162,16 @@ impl Keeper {
         Ok(())
     }
 
+    /// As one transaction, however many they are.
+    fn apply_whole(&mut self, changes: &[Change]) -> Result<(), Refused> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.connection.apply(changes)?;
+        self.count_commit();
+        Ok(())
+    }
+
     fn apply_statics(&mut self, changes: &[StaticChange]) -> Result<(), Refused> {
         if changes.is_empty() {
             return Ok(());
@@ -159,6 +183,28 @@ impl Keeper {
 
     fn count_commit(&mut self) {
         self.ruleset = self.ruleset.map(|generation| generation.wrapping_add(1));
+    }
+
+    /// From here on, nothing that a policy before `generation` permitted is
+    /// opened; what was opened so far is returned, to be judged.
+    fn supersede(&mut self, generation: Generation) -> Vec<Holding> {
+        self.in_force = generation;
+        self.ledger.expire(self.now());
+        self.ledger.holdings(generation)
+    }
+
+    /// Closes what the policy in force permits no longer.
+    fn revoke(&mut self, verdicts: Vec<Verdict>) -> Result<Closed, Error> {
+        let now = self.now();
+        self.ledger.expire(now);
+        let stood = self.stands(now);
+        let revision = self.ledger.revise(self.in_force, verdicts, now);
+        let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
+        let told = if stood { self.apply_whole(&changes) } else { Err(Refused::NoSuchTable) };
+        self.ledger.commit_revision(revision);
+        self.must_hold(told, now)?;
+        let elements = changes.iter().filter(|change| matches!(change, Change::Remove(_))).count();
+        Ok(Closed { elements, flows: self.end_flows(closed, now) })
     }
 
     /// Makes the kernel hold the addresses that the policy names, and no
@@ -190,7 +236,9 @@ impl Keeper {
     /// it. The rules admit no new one by now.
     fn end_flows(&mut self, closed: Vec<StaticGrant>, now: Moment) -> usize {
         let ended = self.cut(&closed, now).unwrap_or_else(|error| {
-            tracing::error!("flows that are permitted no longer go on until the kernel's table of flows answers: {error}");
+            tracing::error!(
+                "flows that are permitted no longer go on until the kernel's table of flows answers: {error}"
+            );
             0
         });
         self.closed.extend(closed);
