@@ -16,12 +16,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use cedarwall::core::decision::Opening;
+use cedarwall::core::lease::{Generation, Grant, Refusal, Wanted};
+use cedarwall::core::ledger::revision::Verdict;
+use cedarwall::core::name::Name;
+use cedarwall::core::query::{Client, Port, Protocol};
+use cedarwall::core::time::Ttl;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use serde_json::Value;
 use support::client::{addresses, ask, verdict};
 use support::lab::{Conversation, Lab, UPSTREAM, WALL, eventually, greeter, in_lab};
 use support::nft::elements;
+use support::room::Room;
 use support::upstream::{Asked, Upstream, address, answer, plain, wire};
 use support::wall::{Setup, Wall, binary};
 
@@ -50,6 +57,15 @@ fn by_name(ttl: u32) -> impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sy
 
 fn resolve(lab: &Lab, namespace: &str, wall: &str, name: &str, kind: RecordType) -> Vec<String> {
     addresses(&lab.within(namespace, || ask(wall, name, kind)).unwrap())
+}
+
+/// Tells the threads beside a test that it is over, however it ends.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// `cedarwall reload`: its exit code, and what it prints.
@@ -254,6 +270,7 @@ fn no_answer_is_lost_while_policies_come_and_go() {
         let mut wall = Wall::start(lab, &Setup { policy: BOTH, ..Setup::default() });
         let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
+            let _guard = Done(&done);
             for namespace in ["agent", "other"] {
                 let (done, answered) = (&done, &answered);
                 scope.spawn(move || {
@@ -274,10 +291,42 @@ fn no_answer_is_lost_while_policies_come_and_go() {
                 wall.events("policy.loaded", round + 1);
                 eventually("answers go on", 5 * SECOND, || answered.load(Ordering::SeqCst) > before);
             }
-            done.store(true, Ordering::SeqCst);
         });
         assert!(lab.connects("agent", "203.0.113.8:443".parse().unwrap(), SECOND));
         assert!(wall.events("policy.revoked", 0).is_empty(), "nothing was to be closed");
+    });
+}
+
+#[test]
+fn what_an_older_policy_permitted_opens_nothing_once_it_is_superseded() {
+    in_lab(|_| {
+        let room = Room::build();
+        let client = Client::new("10.77.0.2".parse().unwrap());
+        let wanted = |port: u16, generation| Wanted {
+            client,
+            name: Name::parse("api.example.com").unwrap(),
+            grants: vec![Grant {
+                client,
+                address: "203.0.113.7".parse().unwrap(),
+                openings: Arc::from([Opening { protocol: Protocol::Tcp, ports: Port::new(port).unwrap().into() }]),
+            }],
+            ttl: Ttl::from_wire(300),
+            at_most: None,
+            aliases: Arc::default(),
+            generation,
+        };
+        let (old, new) = (Generation::FIRST, Generation::FIRST.next());
+        assert!(room.open(wanted(443, old)).is_ok());
+
+        let holdings = room.run(room.firewall.supersede(new)).unwrap();
+
+        assert_eq!(holdings.len(), 1);
+        assert_eq!(room.open(wanted(80, old)), Err(Refusal::Superseded));
+        assert!(room.open(wanted(8443, new)).is_ok());
+        let verdicts = holdings.into_iter().map(|holding| Verdict { holding, permitted: Vec::new() }).collect();
+        assert_eq!(room.run(room.firewall.revoke(verdicts)).unwrap().elements, 1);
+        let open: Vec<_> = elements("lease4").into_iter().map(|element| element.key[3].clone()).collect();
+        assert_eq!(open, ["8443"]);
     });
 }
 
@@ -288,10 +337,11 @@ fn nothing_opens_behind_a_revocation() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, by_name(0));
         let _wall = Wall::start(lab, &Setup { policy: BOTH, ..Setup::default() });
-        let done = Arc::new(AtomicBool::new(false));
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _guard = Done(&done);
             for _ in 0..4 {
-                let done = Arc::clone(&done);
+                let done = &done;
                 scope.spawn(move || {
                     lab.within("agent", || {
                         while !done.load(Ordering::SeqCst) {
@@ -306,7 +356,6 @@ fn nothing_opens_behind_a_revocation() {
                 change(lab, REGISTRY);
                 assert_eq!(elements("lease4"), [], "a query opened what the policy no longer permits");
             }
-            done.store(true, Ordering::SeqCst);
         });
     });
 }

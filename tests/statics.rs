@@ -12,21 +12,18 @@
 mod support;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cedarwall::core::config::{Config, TableName};
-use cedarwall::core::event::{Event, Report};
+use cedarwall::core::config::TableName;
 use cedarwall::core::lease::{StaticGrant, Statics};
 use cedarwall::core::query::{Client, Port, PortRange, Protocol};
 use cedarwall::core::statics::StaticChange;
 use cedarwall::nft::element::Renewal;
-use cedarwall::nft::firewall::{Closed, Firewall, Setup};
-use cedarwall::nft::install::{self, Snapshot};
-use cedarwall::nft::ruleset::{self, Identity};
+use cedarwall::nft::firewall::Closed;
 use cedarwall::nft::transaction::Connection;
 use support::lab::{Conversation, Lab, enter, eventually, greeter, in_lab};
 use support::nft::{Element, elements};
+use support::room::Room;
 use support::{in_new_namespace, run};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -133,63 +130,6 @@ fn ruleset_generation() -> u32 {
     Connection::open(TableName::default(), Renewal::InPlace).unwrap().generation().unwrap()
 }
 
-/// Events, for a look at them afterwards.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<Event>>>);
-
-impl Report for Heard {
-    fn report(&self, event: Event) {
-        self.0.lock().unwrap().push(event);
-    }
-}
-
-/// The firewall itself, on the laboratory's own rules.
-struct Room {
-    firewall: Firewall,
-    heard: Heard,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Room {
-    fn build() -> Self {
-        let (text, loaded, config) = rules();
-        let setup = Setup {
-            table: TableName::default(),
-            ruleset: text,
-            loaded,
-            settings: config.lease,
-            mode: config.wall.mode,
-        };
-        let heard = Heard::default();
-        let firewall = Firewall::start(setup, heard.clone()).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { firewall, heard, runtime }
-    }
-
-    fn set(&self, wanted: Vec<Statics>) -> Closed {
-        self.runtime.block_on(self.firewall.set_statics(wanted)).unwrap()
-    }
-}
-
-fn rules() -> (String, Snapshot, Config) {
-    let text = r#"
-        [dns]
-        listen = ["10.77.0.1:53"]
-        upstream = ["udp://198.51.100.53:53"]
-        [policy]
-        path = "policies"
-        [wall]
-        interfaces = ["veth-agent", "veth-other"]
-        [[client]]
-        address = "10.77.0.2"
-        agent = "claude"
-    "#;
-    let config = Config::parse("cedarwall.toml", text).unwrap();
-    let text = ruleset::render(&config, &Identity { uid: 0, cgroup: None });
-    let loaded = install::install(&TableName::default(), &text).unwrap();
-    (text, loaded, config)
-}
-
 fn to(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
@@ -254,7 +194,7 @@ fn a_table_that_is_lost_comes_back_with_the_addresses_the_policy_names() {
         room.set(lasting(vec![grant(AGENT, "203.0.113.4", "203.0.113.7", Protocol::Tcp, (443, 443))]));
         let before = elements("static4");
         run("nft", &["delete", "table", "inet", "cedarwall"]);
-        eventually("the table is back", 5 * SECOND, || !room.heard.0.lock().unwrap().is_empty());
+        eventually("the table is back", 5 * SECOND, || !room.heard().is_empty());
         assert_eq!(elements("static4"), before);
         assert!(lab.connects("agent", to("203.0.113.5:443"), SECOND));
     });
@@ -298,7 +238,7 @@ fn what_rests_on_the_time_ends_by_itself_when_nobody_renews_it() {
         assert!(elements("static4")[0].expires.is_some_and(|left| (70..=75).contains(&left)));
         room.set(timed);
         assert!(elements("static4")[0].expires.is_some_and(|left| (73..=75).contains(&left)), "renewed");
-        let views = room.runtime.block_on(room.firewall.statics());
+        let views = room.run(room.firewall.statics());
         assert!(views.len() == 1 && views[0].left.is_some());
     });
 }
