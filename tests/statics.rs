@@ -24,6 +24,7 @@ use cedarwall::nft::transaction::Connection;
 use support::lab::{Conversation, Lab, enter, eventually, greeter, in_lab};
 use support::nft::{Element, elements};
 use support::room::Room;
+use support::wall::{Setup, Wall, binary};
 use support::{in_new_namespace, run};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -123,6 +124,83 @@ fn five_thousand_addresses_go_in_one_transaction() {
         assert_eq!(ruleset_generation(), before + 1);
         assert_eq!(elements("static4").len(), 5000);
     });
+}
+
+const NAMED: &str = r#"
+@id("database") permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"203.0.113.7:443")
+    when { context.protocol == Protocol::"tcp" && context.client == ip("10.77.0.2") };
+@id("cluster") permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"100.70.0.0/16:443")
+    when { context.protocol == Protocol::"tcp" };
+@id("six") permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"[2001:db8:2::/120]:443")
+    when { context.protocol == Protocol::"tcp" };
+"#;
+
+#[test]
+fn the_addresses_of_a_policy_are_open_once_the_wall_is_ready_and_shown() {
+    in_lab(|lab| {
+        greeter(443);
+        let wall = Wall::start(lab, &Setup { policy: NAMED, allow_ranges: &[], ..Setup::default() });
+        // Nobody has asked anything, and special-purpose ranges are closed to
+        // answers.
+        for open in ["203.0.113.7:443", "100.70.1.2:443", "[2001:db8:2::8]:443"] {
+            assert!(lab.connects("agent", to(open), SECOND), "{open} is closed");
+        }
+        assert!(!lab.connects("other", to("203.0.113.7:443"), SECOND / 4), "its policy looks at the client");
+        assert!(lab.connects("other", to("100.70.1.2:443"), SECOND));
+        for closed in ["203.0.113.8:443", "100.71.0.1:443", "[2001:db8:2::1:8]:443"] {
+            assert!(!lab.connects("agent", to(closed), SECOND / 4), "{closed} is open");
+        }
+        assert_eq!(wall.operator(&["status"]).unwrap()["statics"], 5);
+        let leases = wall.operator(&["leases"]).unwrap();
+        let of_agent = leases.as_array().unwrap().iter().filter(|row| row["client"] == AGENT);
+        let addresses: Vec<_> = of_agent.map(|row| row["address"].as_str().unwrap()).collect();
+        assert_eq!(addresses, ["100.70.0.0/16", "203.0.113.7"]);
+        assert!(leases[0].get("seconds_left").is_none() && leases[0]["names"] == serde_json::json!([]), "{leases}");
+    });
+}
+
+#[test]
+fn a_reload_opens_the_addresses_that_the_policy_names_now_and_closes_the_others() {
+    in_lab(|lab| {
+        greeter(443);
+        let wall = Wall::start(lab, &Setup { policy: NAMED, ..Setup::default() });
+        let mut ends = Conversation::begin(lab, "agent", "203.0.113.7:443");
+        let mut stays = Conversation::begin(lab, "agent", "100.70.1.2:443");
+        lab.write("policies/wall.cedar", &NAMED.replace("203.0.113.7:443", "203.0.113.9:443"));
+        let report = reload(lab);
+        assert_eq!((&report["closed_elements"], &report["ended_flows"]), (&1.into(), &1.into()), "{report}");
+        assert!(!ends.goes_on(SECOND));
+        assert!(stays.goes_on(SECOND));
+        assert!(lab.connects("agent", to("203.0.113.9:443"), SECOND));
+        assert!(!lab.connects("agent", to("203.0.113.7:443"), SECOND / 4));
+        assert_eq!(wall.events("policy.revoked", 1).len(), 1);
+
+        run("nft", &["delete", "table", "inet", "cedarwall"]);
+        wall.events("table.restored", 1);
+        assert!(lab.connects("agent", to("203.0.113.9:443"), SECOND), "it is back with the table");
+    });
+}
+
+#[test]
+fn what_looks_at_the_time_is_open_for_a_time_only() {
+    in_lab(|lab| {
+        greeter(443);
+        let policy = r#"permit(principal, action == Action::"net.connect", resource == Resource::"203.0.113.7:443")
+            when { context.now < datetime("2999-01-01") };"#;
+        let mut wall = Wall::start(lab, &Setup { policy, ..Setup::default() });
+        let timed = elements("static4");
+        assert!(!timed.is_empty() && timed.iter().all(|element| element.expires.is_some()), "{timed:?}");
+        assert!(lab.connects("agent", to("203.0.113.7:443"), SECOND));
+        wall.process().kill();
+        let left = elements("static4").iter().filter_map(|element| element.expires).max();
+        assert!(left.is_some_and(|left| left <= 75), "a daemon that died leaves it open for {left:?} s");
+    });
+}
+
+fn reload(lab: &Lab) -> serde_json::Value {
+    let socket = lab.path("control.sock");
+    let output = std::process::Command::new(binary()).args(["reload", "--json", "--socket"]).arg(socket).output();
+    serde_json::from_slice(&output.unwrap().stdout).unwrap()
 }
 
 /// How many commits the kernel has counted.

@@ -132,14 +132,13 @@ impl From<&Key> for StaticGrant {
     }
 }
 
-/// What a policy opens for a client without DNS, because it names addresses
-/// itself.
+/// What a client may reach at addresses that policies name themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statics {
-    /// Disjoint, and of the client's family.
+    /// Disjoint, of the client's family.
     pub grants: Vec<StaticGrant>,
-    /// How long they hold before they have to be judged again, where a policy
-    /// in play looks at the time; `None` if time does not matter.
+    /// How long this holds if a policy in play looks at the time; then it has
+    /// to be worked out again. `None` if time does not matter.
     pub valid_for: Option<Duration>,
 }
 

@@ -96,7 +96,12 @@ impl Reloader {
     /// # Errors
     /// When the kernel does not hold it afterwards.
     pub(super) async fn open_statics(&mut self) -> Result<Closed, nft::Error> {
-        let (wanted, valid_for) = statics::wanted(&self.in_force.load().policy, &self.clients, wall_time());
+        let (in_force, clients) = (self.in_force.load_full(), self.clients.clone());
+        let judged = spawn_blocking(move || statics::wanted(&in_force.policy, &clients, wall_time()));
+        let (wanted, valid_for) = judged.await.unwrap_or_else(|error| {
+            tracing::error!("judging the addresses that the policy names broke off, so all are closed: {error}");
+            (Vec::new(), Some(REST))
+        });
         self.renewal = valid_for.map(|valid_for| Instant::now() + valid_for.max(REST));
         self.firewall.set_statics(wanted).await
     }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{Expr, ExprKind, Policy, StaticPolicy, UnaryOp, Var};
+use cedar_policy_core::ast::{Expr, ExprKind, UnaryOp, Var};
 
 use super::lint::MAX_DEPTH;
 
@@ -36,24 +36,10 @@ impl Bound {
     }
 }
 
-/// `policy` without its looks at `context.ip`; `None` if they are nested
+/// `condition` without its looks at `context.ip`; `None` if they are nested
 /// deeper than [`MAX_DEPTH`].
-pub(super) fn without_address(policy: &Policy, bound: Bound) -> Option<Policy> {
-    let condition = match policy.non_scope_constraints() {
-        Some(condition) => Some(replaced(condition, bound, MAX_DEPTH)?),
-        None => None,
-    };
-    let replaced = StaticPolicy::new(
-        policy.id().clone(),
-        policy.loc().cloned(),
-        policy.annotations_arc().as_ref().clone(),
-        policy.effect(),
-        policy.principal_constraint(),
-        policy.action_constraint().clone(),
-        policy.resource_constraint(),
-        condition,
-    );
-    replaced.ok().map(Policy::from)
+pub(super) fn without_address(condition: &Expr, bound: Bound) -> Option<Expr> {
+    replaced(condition, bound, MAX_DEPTH)
 }
 
 fn replaced(condition: &Expr, bound: Bound, depth: usize) -> Option<Expr> {

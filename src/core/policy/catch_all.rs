@@ -109,7 +109,7 @@ mod tests {
         "permit(principal, action == Action::\"net.connect\", resource == Resource::\"a.example:1\");\n";
 
     fn outcome(text: &str, reading: CatchAllForbid) -> (usize, Vec<String>) {
-        let statements = statement::parse(&[("p.cedar".to_owned(), text.to_owned())]).unwrap();
+        let statements = statement::parse(&[("p.cedar".to_owned(), text.to_owned())]).unwrap().statements;
         let (kept, warnings) = applied(&statements, reading);
         (kept.len(), warnings.iter().map(ToString::to_string).collect())
     }

@@ -1,5 +1,7 @@
-//! Policy text without its strings and comments, for the two questions that
-//! have to be answered without Cedar's parser.
+//! Policy text without its strings and comments, for the questions that have
+//! to be answered without Cedar's parser.
+
+use std::ops::Range;
 
 /// More operators than this in one policy, and Cedar's parser may exhaust the
 /// stack: it folds chains into trees and drops them recursively (10,000 links
@@ -28,7 +30,7 @@ pub(super) fn excess(text: &str) -> Option<(usize, String)> {
             ';' => (operators, nesting) = (0, 0),
             '(' | '[' | '{' => nesting += 1,
             ')' | ']' | '}' => nesting = nesting.saturating_sub(1),
-            ',' | ':' | '@' => {}
+            ',' | ':' | '@' | '"' => {}
             _ if character.is_ascii_punctuation() => operators += 1,
             _ => {}
         }
@@ -40,6 +42,27 @@ pub(super) fn excess(text: &str) -> Option<(usize, String)> {
         }
     }
     None
+}
+
+/// The statements of `text`, each up to its semicolon, and what is left after
+/// the last one if it is more than blanks and comments.
+pub(super) fn statements(text: &str) -> Vec<Range<usize>> {
+    let mut statements = Vec::new();
+    let mut start = 0;
+    let mut is_blank = true;
+    for (offset, character) in code(text) {
+        if character == ';' {
+            statements.push(start..offset + 1);
+            start = offset + 1;
+            is_blank = true;
+        } else if !character.is_whitespace() {
+            is_blank = false;
+        }
+    }
+    if !is_blank {
+        statements.push(start..text.len());
+    }
+    statements
 }
 
 /// Where the first `permit` or `forbid` stands that is no annotation's name.
@@ -66,7 +89,7 @@ pub(super) fn effect_offset(text: &str) -> usize {
 }
 
 /// The characters outside strings and comments, with their offsets; a string
-/// or comment counts as one blank.
+/// counts as one quotation mark, a comment as one blank.
 fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut characters = text.char_indices().peekable();
     std::iter::from_fn(move || {
@@ -80,7 +103,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
                         _ => {}
                     }
                 }
-                Some((offset, ' '))
+                Some((offset, '"'))
             }
             '/' if characters.next_if(|(_, next)| *next == '/').is_some() => {
                 while characters.next_if(|(_, inside)| *inside != '\n').is_some() {}
@@ -99,7 +122,16 @@ mod tests {
     fn strings_and_comments_are_no_code() {
         let text = "a // \" b\n\"c\\\" // d\" e";
         let code: String = code(text).map(|(_, character)| character).collect();
-        assert_eq!(code.split_whitespace().collect::<Vec<_>>(), ["a", "e"]);
+        assert_eq!(code.split_whitespace().collect::<Vec<_>>(), ["a", "\"", "e"]);
+    }
+
+    #[test]
+    fn statements_end_at_semicolons_outside_strings_and_comments() {
+        let text = "a(\";\"); // ;\n b;\n // c;\n";
+        let found: Vec<_> = statements(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, ["a(\";\");", " // ;\n b;"]);
+        assert_eq!(statements("a; b").len(), 2);
+        assert_eq!(statements("\"unclosed").len(), 1);
     }
 
     #[test]

@@ -3,21 +3,26 @@
 //! Any error in the evaluation of any policy denies the whole question: Cedar
 //! itself would skip the failing policy, and a skipped forbid permits.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cedar_policy::{
-    AuthorizationError, Context, Decision as Verdict, Entities, Entity, EntityUid, PolicySet, Request,
-    RestrictedExpression,
-};
+use cedar_policy_core::ast::{EntityUID, Request};
+use cedar_policy_core::entities::Entities;
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
 
 use super::super::decision::{Decision, Denial, Opening, Permit, PolicyId, Reason};
 use super::super::name::Name;
-use super::super::query::{Port, PortRange, Protocol, Query};
+use super::super::query::{Port, Protocol, Query};
 use super::super::time::WallTime;
 use super::Policy;
+use super::answer::{Answer, Failed, holds};
+use super::circumstances::{Circumstances, Target};
+use super::clause::{Asked, Mentions, View};
 use super::ports::merged;
+use super::slice::{Slice, runs};
 
 /// How long a decision holds if a policy looks at the time.
 const TIMED: Duration = Duration::from_secs(60);
@@ -29,25 +34,25 @@ pub(super) struct Inquiry<'a> {
     pub(super) now: WallTime,
 }
 
+/// A decision, and whether it depends on the agent and the question alone.
+pub(super) struct Ruling {
+    pub(super) decision: Decision,
+    pub(super) lasts: bool,
+}
+
 /// One evaluation failed, or could not even be put: the ids of the policies
 /// to blame, if any.
-pub(super) struct Failed(Vec<PolicyId>);
+pub(super) struct Erring(Vec<PolicyId>);
 
-impl From<Failed> for Denial {
-    fn from(Failed(policies): Failed) -> Self {
+impl From<Erring> for Denial {
+    fn from(Erring(policies): Erring) -> Self {
         Self { reason: Reason::PolicyError, policies }
     }
 }
 
-/// What Cedar said, and the policies that decided.
-struct Answer {
-    permitted: bool,
-    policies: BTreeSet<PolicyId>,
-}
-
-impl Answer {
-    fn is_forbidden(&self) -> bool {
-        !self.permitted && !self.policies.is_empty()
+impl From<Failed> for Erring {
+    fn from(Failed: Failed) -> Self {
+        Self(Vec::new())
     }
 }
 
@@ -59,227 +64,267 @@ struct Finding {
 
 impl Inquiry<'_> {
     /// Whether the question may be asked upstream.
-    pub(super) fn by_name(&self) -> Decision {
+    pub(super) fn by_name(&self) -> Ruling {
         if !self.query.kind.leads_to_connections() {
             return self.records();
         }
-        self.connections(&self.policy.sets.by_name, None)
+        self.connections(View::ByName, None)
     }
 
     /// Which ports are open on one address, and by which policies.
     pub(super) fn by_address(&self, address: IpAddr) -> Decision {
-        self.connections(&self.policy.sets.exact, Some(address))
+        self.connections(View::Exact, Some(address)).decision
     }
 
     /// Whether one port of the name may be connected to, at `address` if one
     /// is given.
     pub(super) fn connection(&self, protocol: Protocol, port: Port, address: Option<IpAddr>) -> Decision {
-        let set = if address.is_some() { &self.policy.sets.exact } else { &self.policy.sets.by_name };
-        match self.survey(set, &self.query.name, address, &[Opening { protocol, ports: port.into() }]) {
-            Ok(findings) => self.summary(findings),
-            Err(failed) => Decision::Deny(failed.into()),
+        let view = if address.is_some() { View::Exact } else { View::ByName };
+        let slice = self.slice(&self.query.name);
+        match self.survey(&slice, &self.query.name, view, address, &[Opening { protocol, ports: port.into() }]) {
+            Ok(findings) => self.summary(&slice, &findings),
+            Err(erring) => Decision::Deny(erring.into()),
         }
     }
 
     /// The forbids that cover `alias`, on any of the ports that the question
     /// opens.
-    pub(super) fn alias(&self, alias: &Name) -> Result<BTreeSet<PolicyId>, Failed> {
-        let sets = &self.policy.sets;
+    pub(super) fn alias(&self, alias: &Name) -> Result<BTreeSet<PolicyId>, Erring> {
         if !self.query.kind.leads_to_connections() {
-            let answer = self.record_answer(&sets.exact, alias)?;
-            return Ok(if answer.is_forbidden() { answer.policies } else { BTreeSet::new() });
+            let (answer, _) = self.record_answer(alias)?;
+            return Ok(if answer.is_forbidden() { self.ids(answer.reasons()) } else { BTreeSet::new() });
         }
+        let (name, slice, alias_slice) = (&self.query.name, self.slice(&self.query.name), self.slice(alias));
         let opened: Vec<_> = self
-            .survey(&sets.by_name, &self.query.name, None, &self.openings(&[&self.query.name, alias]))?
+            .survey(&slice, name, View::ByName, None, &openings(&[&slice, &alias_slice]))?
             .into_iter()
-            .filter(|finding| finding.answer.permitted)
+            .filter(|finding| finding.answer.is_permitted())
             .map(|finding| finding.opening)
             .collect();
-        let mut forbidding = forbids(self.survey(&sets.by_name, alias, None, &opened)?);
+        let mut forbidding = self.forbids(&self.survey(&alias_slice, alias, View::ByName, None, &opened)?);
         // A forbid that looks at the address judges the addresses under the
         // name asked for. One that could match under the alias alone would
         // never be looked at again.
-        if !sets.wary.is_empty() {
+        if alias_slice.mentions.ip {
             for opening in opened {
-                let under_name = forbids(self.survey(&sets.wary, &self.query.name, None, &[opening])?);
-                let under_alias = forbids(self.survey(&sets.wary, alias, None, &[opening])?);
+                let under_name = self.forbids(&self.survey(&slice, name, View::Wary, None, &[opening])?);
+                let under_alias = self.forbids(&self.survey(&alias_slice, alias, View::Wary, None, &[opening])?);
                 forbidding.extend(under_alias.difference(&under_name).cloned());
             }
         }
         Ok(forbidding)
     }
 
-    fn connections(&self, set: &PolicySet, address: Option<IpAddr>) -> Decision {
-        match self.survey(set, &self.query.name, address, &self.openings(&[&self.query.name])) {
-            Ok(findings) => self.summary(findings),
-            Err(failed) => Decision::Deny(failed.into()),
-        }
+    fn connections(&self, view: View, address: Option<IpAddr>) -> Ruling {
+        let slice = self.slice(&self.query.name);
+        let decision = match self.survey(&slice, &self.query.name, view, address, &openings(&[&slice])) {
+            Ok(findings) => self.summary(&slice, &findings),
+            Err(erring) => Decision::Deny(erring.into()),
+        };
+        Ruling { decision, lasts: lasts(slice.mentions) }
     }
 
-    fn summary(&self, findings: Vec<Finding>) -> Decision {
+    fn summary(&self, slice: &Slice, findings: &[Finding]) -> Decision {
         let mut openings = Vec::new();
         let mut permitting = BTreeSet::new();
-        for finding in findings.iter().filter(|finding| finding.answer.permitted) {
+        for finding in findings.iter().filter(|finding| finding.answer.is_permitted()) {
             openings.push(finding.opening);
-            permitting.extend(finding.answer.policies.iter().cloned());
+            permitting.extend(self.ids(finding.answer.reasons()));
         }
         if openings.is_empty() {
             return Decision::Deny(self.denial(findings));
         }
-        Decision::Permit(self.permit(permitting, merged(openings)))
-    }
-
-    fn permit(&self, policies: BTreeSet<PolicyId>, openings: Vec<Opening>) -> Permit {
-        Permit {
-            policies: policies.into_iter().collect(),
-            judges_addresses: self.policy.mentions_ip && !openings.is_empty(),
-            openings: openings.into(),
-            valid_for: self.policy.mentions_now.then_some(TIMED),
-        }
+        Decision::Permit(permit(slice.mentions, permitting, merged(openings)))
     }
 
     /// A forbid is the reason if it covers every port, or if without forbids
     /// there would be a port to open.
-    fn denial(&self, findings: Vec<Finding>) -> Denial {
+    fn denial(&self, findings: &[Finding]) -> Denial {
         let everywhere = findings.iter().all(|finding| finding.answer.is_forbidden());
-        let forbidden: Vec<_> =
-            findings.iter().filter(|finding| finding.answer.is_forbidden()).map(|finding| finding.opening).collect();
-        let overridden = |opening| {
-            let permits = self.survey(&self.policy.sets.permits, &self.query.name, None, &[opening]);
-            permits.is_ok_and(|findings| findings.iter().any(|finding| finding.answer.permitted))
-        };
-        if !everywhere && !forbidden.into_iter().any(overridden) {
+        let overridden = |finding: &Finding| finding.answer.is_forbidden() && finding.answer.has_permit();
+        if !everywhere && !findings.iter().any(overridden) {
             return Denial::by_default(Reason::NotPermitted);
         }
-        Denial { reason: Reason::Forbidden, policies: forbids(findings).into_iter().collect() }
+        Denial { reason: Reason::Forbidden, policies: self.forbids(findings).into_iter().collect() }
     }
 
-    /// Every protocol's ports in runs whose ports no policy can tell apart
-    /// under any of `names`.
-    fn openings(&self, names: &[&Name]) -> Vec<Opening> {
-        let starts: BTreeSet<_> =
-            names.iter().flat_map(|name| self.policy.breakpoints.intervals(name)).map(PortRange::first).collect();
-        let ends = starts.iter().skip(1).map(|next| Port::new(next.number() - 1)).chain([Some(Port::MAX)]);
-        let runs: Vec<_> = starts.iter().zip(ends).filter_map(|(first, last)| PortRange::new(*first, last?)).collect();
-        Protocol::ALL
-            .into_iter()
-            .flat_map(|protocol| runs.iter().map(move |&ports| Opening { protocol, ports }))
-            .collect()
+    /// The policies whose scope holds for the asker and `host`.
+    fn slice(&self, host: &Name) -> Slice {
+        let policy = self.policy;
+        let vocabulary = &policy.vocabulary;
+        let (principal, action) = (policy.standing(&self.query.agent), &policy.connecting);
+        let resource = policy.slices.nameless(&vocabulary.resource, &vocabulary.domain, host.ancestors());
+        let clause = |number| policy.clause(number);
+
+        let mut slice = Slice::default();
+        slice.add(policy.slices.matching(&principal, action, &resource), clause);
+        for &port in policy.ports_of.get(host.as_str()).into_iter().flatten() {
+            let id = format!("{host}:{port}");
+            if let Some(resource) = policy.slices.named(&resource, &vocabulary.resource, &id) {
+                slice.add_at(port, policy.slices.matching_by_name(&principal, action, &resource), clause);
+            }
+        }
+        slice
     }
 
     /// Asks once per run, about its first port.
     fn survey(
         &self,
-        set: &PolicySet,
+        slice: &Slice,
         host: &Name,
+        view: View,
         address: Option<IpAddr>,
         openings: &[Opening],
-    ) -> Result<Vec<Finding>, Failed> {
-        let vocabulary = &self.policy.vocabulary;
-        let ports: BTreeSet<_> = openings.iter().map(|opening| opening.ports.first()).collect();
-        let mut entities = Vec::with_capacity(ports.len() + 1);
-        for port in ports {
-            entities.push(self.resource(host, port)?);
+    ) -> Result<Vec<Finding>, Erring> {
+        let policy = self.policy;
+        if slice.is_empty() {
+            let unheard = |&opening| Finding { opening, answer: Answer::default() };
+            return Ok(openings.iter().map(unheard).collect());
         }
-        let entities = self.store(entities)?;
+        let principal = policy.principals.entity(&self.query.agent, &policy.vocabulary);
+        let circumstances =
+            Circumstances::new(&policy.vocabulary, principal, self.query.client, self.now, address, slice.mentions)?;
+        let domains = OnceCell::new();
+        let domains =
+            || domains.get_or_init(|| host.ancestors().map(|domain| policy.vocabulary.domain(domain)).collect());
 
-        let mut context = self.context()?;
-        context.push(("host".to_owned(), RestrictedExpression::new_string(host.to_string())));
-        if let Some(address) = address {
-            context.push(("ip".to_owned(), RestrictedExpression::new_ip(address.to_canonical().to_string())));
-        }
-        let ask = |opening: Opening| {
+        let mut findings: Vec<Finding> = Vec::with_capacity(openings.len());
+        let mut asked: BTreeMap<Port, usize> = BTreeMap::new();
+        for &opening in openings {
             let port = opening.ports.first();
-            let mut context = context.clone();
-            context.push(("port".to_owned(), RestrictedExpression::new_long(port.number().into())));
-            let protocol = RestrictedExpression::new_entity_uid(vocabulary.protocol(opening.protocol));
-            context.push(("protocol".to_owned(), protocol));
-            let answer = self.ask(set, &vocabulary.connect, vocabulary.resource(host, port), context, &entities)?;
-            Ok(Finding { opening, answer })
-        };
-        openings.iter().copied().map(ask).collect()
-    }
-
-    fn records(&self) -> Decision {
-        match self.record_answer(&self.policy.sets.exact, &self.query.name) {
-            Err(failed) => Decision::Deny(failed.into()),
-            Ok(answer) if answer.permitted => Decision::Permit(self.permit(answer.policies, Vec::new())),
-            Ok(answer) if answer.is_forbidden() => {
-                Decision::Deny(Denial { reason: Reason::Forbidden, policies: answer.policies.into_iter().collect() })
+            if !slice.mentions.protocol
+                && let Some(same) = asked.get(&port).and_then(|index| findings.get(*index))
+            {
+                let answer = same.answer.clone();
+                findings.push(Finding { opening, answer });
+                continue;
             }
-            Ok(_) => Decision::Deny(Denial::by_default(Reason::NotPermitted)),
+            let answer = self.answer(slice, view, &circumstances, host, domains, opening.protocol, port)?;
+            asked.insert(port, findings.len());
+            findings.push(Finding { opening, answer });
         }
+        Ok(findings)
     }
 
-    fn record_answer(&self, set: &PolicySet, name: &Name) -> Result<Answer, Failed> {
-        let vocabulary = &self.policy.vocabulary;
-        let domain = vocabulary.domain(name.as_str());
-        let parents = name.ancestors().skip(1).map(|parent| vocabulary.domain(parent)).collect();
-        let entities = self.store(vec![Entity::new_no_attrs(domain.clone(), parents)])?;
-        let mut context = self.context()?;
-        context.push(("qtype".to_owned(), RestrictedExpression::new_string(self.query.kind.to_string())));
-        self.ask(set, vocabulary.action_for(self.query.kind), domain, context, &entities)
-    }
-
-    fn resource(&self, host: &Name, port: Port) -> Result<Entity, Failed> {
-        let vocabulary = &self.policy.vocabulary;
-        let attributes = HashMap::from([
-            ("host".to_owned(), RestrictedExpression::new_string(host.to_string())),
-            ("port".to_owned(), RestrictedExpression::new_long(port.number().into())),
-        ]);
-        let domains = host.ancestors().map(|domain| vocabulary.domain(domain)).collect();
-        Entity::new(vocabulary.resource(host, port), attributes, domains).map_err(|_| Failed(Vec::new()))
-    }
-
-    fn store(&self, mut entities: Vec<Entity>) -> Result<Entities, Failed> {
-        entities.push(self.policy.principals.entity(&self.query.agent, &self.policy.vocabulary));
-        Entities::from_entities(entities, None).map_err(|_| Failed(Vec::new()))
-    }
-
-    /// What both actions' contexts have.
-    fn context(&self) -> Result<Vec<(String, RestrictedExpression)>, Failed> {
-        let now = jiff::Timestamp::from_millisecond(self.now.0).map_err(|_| Failed(Vec::new()))?;
-        let now = now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
-        Ok(vec![
-            ("client".to_owned(), RestrictedExpression::new_ip(self.query.client.to_string())),
-            ("now".to_owned(), RestrictedExpression::new_datetime(now)),
-        ])
-    }
-
-    fn ask(
+    #[expect(clippy::too_many_arguments, reason = "a request has as many parts")]
+    fn answer<'d>(
         &self,
-        set: &PolicySet,
-        action: &EntityUid,
-        resource: EntityUid,
-        context: Vec<(String, RestrictedExpression)>,
-        entities: &Entities,
-    ) -> Result<Answer, Failed> {
-        let principal = self.policy.vocabulary.agent(&self.query.agent);
-        let context = Context::from_pairs(context).map_err(|_| Failed(Vec::new()))?;
-        let request =
-            Request::new(principal, action.clone(), resource, context, None).map_err(|_| Failed(Vec::new()))?;
-        let response = self.policy.authorizer.is_authorized(&request, set, entities);
-
-        let erring: BTreeSet<_> = response
-            .diagnostics()
-            .errors()
-            .map(|AuthorizationError::PolicyEvaluationError(error)| policy_id(error.policy_id()))
-            .collect();
-        if !erring.is_empty() {
-            return Err(Failed(erring.into_iter().collect()));
+        slice: &Slice,
+        view: View,
+        circumstances: &Circumstances<'_>,
+        host: &Name,
+        domains: impl Fn() -> &'d HashSet<EntityUID>,
+        protocol: Protocol,
+        port: Port,
+    ) -> Result<Answer, Erring> {
+        if !slice.has_say_on(port) {
+            return Ok(Answer::default());
         }
-        Ok(Answer {
-            permitted: response.decision() == Verdict::Allow,
-            policies: response.diagnostics().reason().map(policy_id).collect(),
-        })
+        let request = || {
+            let id = format!("{host}:{port}");
+            circumstances.connection(Target { id: &id, host: host.as_str(), domains: domains(), protocol, port })
+        };
+        self.policy.ask(slice.on(port), view, request)
+    }
+
+    fn records(&self) -> Ruling {
+        let (answer, mentions) = match self.record_answer(&self.query.name) {
+            Ok(found) => found,
+            Err(erring) => return Ruling { decision: Decision::Deny(erring.into()), lasts: false },
+        };
+        let decision = if answer.is_permitted() {
+            Decision::Permit(permit(mentions, self.ids(answer.reasons()), Vec::new()))
+        } else if answer.is_forbidden() {
+            let policies = self.ids(answer.reasons()).into_iter().collect();
+            Decision::Deny(Denial { reason: Reason::Forbidden, policies })
+        } else {
+            Decision::Deny(Denial::by_default(Reason::NotPermitted))
+        };
+        Ruling { decision, lasts: lasts(mentions) }
+    }
+
+    fn record_answer(&self, name: &Name) -> Result<(Answer, Mentions), Erring> {
+        let policy = self.policy;
+        let vocabulary = &policy.vocabulary;
+        let domain = vocabulary.domain(name.as_str());
+        let parents: HashSet<_> = name.ancestors().skip(1).map(|parent| vocabulary.domain(parent)).collect();
+        let resource = policy.slices.standing(&domain, &parents);
+        let slice = policy.slices.matching(&policy.standing(&self.query.agent), &policy.querying, &resource);
+
+        let clauses = slice.iter().filter_map(|number| policy.clause(*number));
+        let mentions = clauses.fold(Mentions::default(), |mentions, clause| mentions.or(clause.mentions));
+        let principal = policy.principals.entity(&self.query.agent, vocabulary);
+        let circumstances = Circumstances::new(vocabulary, principal, self.query.client, self.now, None, mentions)?;
+        let request = || circumstances.records(domain, parents, &self.query.kind.to_string());
+        Ok((policy.ask(slice.into_iter(), View::Exact, request)?, mentions))
+    }
+
+    fn forbids(&self, findings: &[Finding]) -> BTreeSet<PolicyId> {
+        let forbidden = findings.iter().filter(|finding| finding.answer.is_forbidden());
+        forbidden.flat_map(|finding| self.ids(finding.answer.reasons())).collect()
+    }
+
+    fn ids(&self, clauses: &[u32]) -> BTreeSet<PolicyId> {
+        self.policy.ids(clauses)
     }
 }
 
-fn forbids(findings: Vec<Finding>) -> BTreeSet<PolicyId> {
-    let forbidden = findings.into_iter().filter(|finding| finding.answer.is_forbidden());
-    forbidden.flat_map(|finding| finding.answer.policies).collect()
+impl Policy {
+    /// Puts a request to policies whose scope holds. It is made up only if
+    /// one of them has a condition.
+    pub(super) fn ask(
+        &self,
+        clauses: impl Iterator<Item = u32>,
+        view: View,
+        request: impl FnOnce() -> Result<(Request, Entities), Failed>,
+    ) -> Result<Answer, Erring> {
+        let mut answer = Answer::default();
+        let mut open = Vec::new();
+        for (number, clause) in clauses.filter_map(|number| Some((number, self.clause(number)?))) {
+            match clause.asked(view) {
+                Asked::Absent => {}
+                Asked::Holds => answer.count(number, clause.effect, Ok(true)),
+                Asked::If(condition) => open.push((number, clause.effect, condition)),
+            }
+        }
+        if open.is_empty() {
+            return Ok(answer);
+        }
+        let (request, entities) = request()?;
+        let evaluator = Evaluator::new(request, &entities, Extensions::all_available());
+        for (number, effect, condition) in open {
+            answer.count(number, effect, holds(&evaluator, condition));
+        }
+        if answer.errors.is_empty() {
+            return Ok(answer);
+        }
+        Err(Erring(self.ids(&answer.errors).into_iter().collect()))
+    }
+
+    /// The ids of these policies.
+    pub(super) fn ids(&self, clauses: &[u32]) -> BTreeSet<PolicyId> {
+        let clauses = clauses.iter().filter_map(|number| self.clause(*number));
+        let statements = clauses.filter_map(|clause| self.statements.get(clause.statement as usize));
+        statements.map(|statement| statement.id.clone()).collect()
+    }
 }
 
-fn policy_id(id: &cedar_policy::PolicyId) -> PolicyId {
-    PolicyId::new(id.as_ref())
+/// Every protocol's ports in runs that no policy of `slices` can tell apart.
+fn openings(slices: &[&Slice]) -> Vec<Opening> {
+    let runs = runs(slices);
+    Protocol::ALL.into_iter().flat_map(|protocol| runs.iter().map(move |&ports| Opening { protocol, ports })).collect()
+}
+
+fn permit(mentions: Mentions, policies: BTreeSet<PolicyId>, openings: Vec<Opening>) -> Permit {
+    Permit {
+        policies: policies.into_iter().collect(),
+        judges_addresses: mentions.ip && !openings.is_empty(),
+        openings: openings.into(),
+        valid_for: mentions.now.then_some(TIMED),
+    }
+}
+
+/// Whether nothing but the agent and the question decides.
+const fn lasts(mentions: Mentions) -> bool {
+    !mentions.now && !mentions.client
 }

@@ -6,15 +6,18 @@
 //! matters through comparisons with literals alone, so every other use of it
 //! is refused here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{BinaryOp, EntityUID, Expr, ExprKind, Literal, Pattern, PatternElem, UnaryOp, Var};
 use cedar_policy_core::parser::Loc;
+use ipnet::IpNet;
 
 use super::super::name::Name;
 use super::super::problem::{Place, Problem};
 use super::super::query::Port;
-use super::literal::{self, Fault};
+use super::super::rule::Rule;
+use super::literal::{self, AddressLiteral, Fault, ResourceId};
 use super::statement::Statement;
 
 /// Conditions may be nested this deep. Cedar's evaluator recurses, and gives
@@ -27,14 +30,22 @@ pub(super) const MAX_DEPTH: usize = 64;
 pub(super) struct Facts {
     /// Integer literals the port is compared with.
     pub(super) numbers: Vec<i64>,
-    /// `Resource` literals.
+    /// `Resource` literals with a host.
     pub(super) resources: Vec<(Name, Port)>,
+    /// `Resource` literals with an address.
+    pub(super) addresses: Vec<AddressLiteral>,
+    /// The networks of `ip("…")`.
+    pub(super) networks: Vec<IpNet>,
     /// The domain or host its scope is limited to.
     pub(super) reach: Reach,
     /// Whether it looks at `context.ip`.
     pub(super) mentions_ip: bool,
     /// Whether it looks at `context.now`.
     pub(super) mentions_now: bool,
+    /// Whether it looks at `context.client`.
+    pub(super) mentions_client: bool,
+    /// Whether it looks at `context.protocol`.
+    pub(super) mentions_protocol: bool,
     /// Agents and teams it names, and where.
     pub(super) principals: Vec<(String, String, Place)>,
 }
@@ -76,7 +87,10 @@ impl<'a> Walk<'a> {
         if let Some(resource) = ast.resource_constraint().as_inner().get_euid() {
             self.entity(resource, None);
             self.facts.reach = match basename(resource).as_str() {
-                "Resource" => literal::resource(id(resource)).map_or(Reach::Everywhere, |(host, _)| Reach::Host(host)),
+                "Resource" => match literal::resource(id(resource)) {
+                    Ok(ResourceId::Host(host, _)) => Reach::Host(host),
+                    Ok(ResourceId::Address(_)) | Err(_) => Reach::Everywhere,
+                },
                 "Domain" => literal::domain(id(resource)).map_or(Reach::Everywhere, Reach::Below),
                 _ => Reach::Everywhere,
             };
@@ -129,7 +143,12 @@ impl<'a> Walk<'a> {
             ExprKind::If { test_expr, then_expr, else_expr } => waiting.extend([&**else_expr, then_expr, test_expr]),
             ExprKind::And { left, right } | ExprKind::Or { left, right } => waiting.extend([&**right, left]),
             ExprKind::UnaryApp { arg, .. } => waiting.push(arg),
-            ExprKind::ExtensionFunctionApp { args, .. } => waiting.extend(args.iter()),
+            ExprKind::ExtensionFunctionApp { fn_name, args } => {
+                if fn_name.to_string() == "ip" {
+                    self.network(args);
+                }
+                waiting.extend(args.iter());
+            }
             ExprKind::Set(members) => waiting.extend(members.iter()),
             ExprKind::Record(fields) => waiting.extend(fields.values()),
         }
@@ -239,21 +258,44 @@ impl<'a> Walk<'a> {
         match context_attribute {
             "ip" => self.facts.mentions_ip = true,
             "now" => self.facts.mentions_now = true,
+            "client" => self.facts.mentions_client = true,
+            "protocol" => self.facts.mentions_protocol = true,
             _ => {}
         }
+    }
+
+    /// The network of `ip("…")`; one that does not parse is the validator's to
+    /// refuse.
+    fn network(&mut self, arguments: &[Expr]) {
+        let [argument] = arguments else { return };
+        let ExprKind::Lit(Literal::String(text)) = argument.expr_kind() else { return };
+        let network = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>());
+        self.facts.networks.extend(network.ok());
     }
 
     fn entity(&mut self, entity: &EntityUID, loc: Option<&Loc>) {
         let place = self.statement.place_of(entity.loc().or(loc));
         let kind = basename(entity);
         let fault = match kind.as_str() {
-            "Resource" => literal::resource(id(entity)).map(|resource| self.facts.resources.push(resource)).err(),
+            "Resource" => match literal::resource(id(entity)) {
+                Ok(ResourceId::Host(host, port)) => {
+                    self.facts.resources.push((host, port));
+                    None
+                }
+                Ok(ResourceId::Address(address)) => {
+                    self.facts.addresses.push(address);
+                    None
+                }
+                Err(fault) => Some(fault),
+            },
             "Domain" => literal::domain(id(entity)).err(),
             "Agent" => literal::agent(id(entity)).err(),
             _ => None,
         };
         match fault {
-            Some(fault) => self.problems.push(Problem::error(place, fault.message).with_help(fault.help)),
+            Some(fault) => {
+                self.problems.push(Problem::error(place, fault.message).with_help(fault.help).of(fault.rule))
+            }
             None if kind == "Agent" || kind == "Team" => {
                 self.facts.principals.push((kind, id(entity).to_owned(), place));
             }
@@ -293,11 +335,11 @@ impl<'a> Walk<'a> {
 
     fn fault(&mut self, at: &Expr, fault: Fault) {
         let place = self.statement.place_of(at.source_loc());
-        self.problems.push(Problem::error(place, fault.message).with_help(fault.help));
+        self.problems.push(Problem::error(place, fault.message).with_help(fault.help).of(fault.rule));
     }
 
     fn refuse(&mut self, at: &Expr, message: String, help: &str) {
-        self.fault(at, Fault { message, help: help.to_owned() });
+        self.fault(at, Fault::new(Rule::EntityUse, message, help));
     }
 }
 

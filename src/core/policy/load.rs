@@ -1,65 +1,91 @@
 //! From [`Sources`] to a [`Policy`]: everything that can be wrong is found
 //! here, with its place, and nothing of it is left for a query to stumble on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use cedar_policy::{Authorizer, PolicySet, ValidationMode, Validator};
-use cedar_policy_core::ast::Effect;
+use cedar_policy_core::ast::PrincipalOrResourceConstraint;
+use quick_cache::sync::Cache;
+use rustc_hash::FxHashMap;
 
 use super::super::config::CatchAllForbid;
 use super::super::decision::PolicyId;
 use super::super::problem::Problem;
-use super::address::{Bound, without_address};
-use super::lint::{self, Facts, MAX_DEPTH};
-use super::ports::Breakpoints;
+use super::super::query::Port;
+use super::super::rule::Rule;
+use super::attributes::Attributes;
+use super::clause::Clause;
+use super::json_list::{Element, elements};
+use super::lint::{self, Facts};
+use super::literal::{self, ResourceId};
 use super::principals::Principals;
 use super::schema::Vocabulary;
-use super::statement::{self, Statement};
-use super::{Loaded, Policy, Sources, catch_all};
+use super::slices::Slices;
+use super::statement::{self, Parsed, Statement};
+use super::validate::invalid;
+use super::{DECISIONS, Loaded, Policy, Sources, catch_all, links};
+
+/// What an `entities.json` looks like.
+pub(super) const ENTITIES_EXAMPLE: &str =
+    "write [{\"uid\": {\"type\": \"Agent\", \"id\": \"claude\"}, \"attrs\": {}, \"parents\": []}]";
 
 pub(super) fn load(sources: &Sources, reading: CatchAllForbid) -> Result<Loaded, Vec<Problem>> {
-    let vocabulary = Vocabulary::new().map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
-
-    let principals = match &sources.entities {
-        Some((file, text)) => Principals::load(file, text, &vocabulary),
-        None => Ok(Principals::default()),
-    };
-    let principals = principals.unwrap_or_else(|found| {
+    let (vocabulary, principals) = population(sources, &mut problems)?;
+    let mut parsed = statement::parse(&sources.policies).unwrap_or_else(|found| {
         problems.extend(found);
-        Principals::default()
-    });
-    let statements = statement::parse(&sources.policies).unwrap_or_else(|found| {
-        problems.extend(found);
-        Vec::new()
+        Parsed::default()
     });
     refused(&mut problems)?;
+    link(sources, &mut parsed, &mut problems);
+    refused(&mut problems)?;
 
+    let Parsed { statements, templates } = parsed;
     let facts: Vec<_> = statements.iter().map(|statement| lint::inspect(statement, &mut problems)).collect();
-    problems.extend(invalid(sources, &statements, &vocabulary));
+    problems.extend(invalid(&statements, &templates, &vocabulary));
     problems.extend(facts.iter().flat_map(|facts| principals.doubts(facts)));
+    problems.extend(links::unlinked(&templates, &statements));
     refused(&mut problems)?;
 
+    if statements.is_empty() {
+        let problem = Problem::warning(None, "there is no policy: everything is denied");
+        problems.push(problem.with_help("write one into a file named *.cedar").of(Rule::NoPolicy));
+    }
     let (kept, warnings) = catch_all::applied(&statements, reading);
     problems.extend(warnings);
-    let sets = Sets::of(&kept).map_err(|problem| vec![problem])?;
-
-    let mut breakpoints = Breakpoints::default();
-    facts.iter().for_each(|facts| breakpoints.add(facts));
     problems.sort_by(|left, right| left.place.cmp(&right.place));
-    let index = statements.iter().enumerate().map(|(index, statement)| (statement.id.clone(), index)).collect();
-    let policy = Policy {
-        mentions_ip: facts.iter().any(|facts: &Facts| facts.mentions_ip),
-        mentions_now: facts.iter().any(|facts| facts.mentions_now),
-        statements,
-        index,
-        vocabulary,
-        principals,
-        breakpoints,
-        sets,
-        authorizer: Authorizer::new(),
-    };
+    let kept = kept.into_iter().map(|statement| statement.id.clone()).collect();
+    let policy = compiled(statements, facts, &kept, vocabulary, principals).map_err(|problem| vec![problem])?;
     Ok(Loaded { policy, warnings: problems })
+}
+
+/// Who there is, and what can be said of them.
+fn population(sources: &Sources, problems: &mut Vec<Problem>) -> Result<(Vocabulary, Principals), Vec<Problem>> {
+    let plain = || Vocabulary::new(&Attributes::default()).map_err(|problem| vec![problem]);
+    let Some((file, text)) = &sources.entities else { return Ok((plain()?, Principals::default())) };
+    let listed = elements(file, text, ENTITIES_EXAMPLE).map_err(|problem| vec![problem.of(Rule::Entities)]);
+    let found = listed.and_then(|elements: Vec<Element>| {
+        let vocabulary = Vocabulary::new(&Attributes::of(&elements)?).map_err(|problem| vec![problem])?;
+        let principals = Principals::load(elements, &vocabulary)?;
+        Ok((vocabulary, principals))
+    });
+    found.or_else(|found| {
+        problems.extend(found);
+        Ok((plain()?, Principals::default()))
+    })
+}
+
+/// Makes policies of templates.
+fn link(sources: &Sources, parsed: &mut Parsed, problems: &mut Vec<Problem>) {
+    let Some((file, text)) = &sources.links else { return };
+    match links::linked(file, text, &parsed.templates) {
+        Ok(linked) => {
+            parsed.statements.extend(linked);
+            let statements = parsed.statements.iter().map(|statement| (&statement.id, &statement.place));
+            let templates = parsed.templates.iter().map(|template| (&template.id, &template.place));
+            problems.extend(statement::duplicates(statements.chain(templates)));
+        }
+        Err(found) => problems.extend(found),
+    }
 }
 
 /// Ends loading if there is an error among `problems`, which are then given
@@ -74,81 +100,54 @@ fn refused(problems: &mut Vec<Problem>) -> Result<(), Vec<Problem>> {
     Err(problems)
 }
 
-/// What Cedar's validator finds; its warnings refuse a policy, too.
-fn invalid(sources: &Sources, statements: &[Statement], vocabulary: &Vocabulary) -> Vec<Problem> {
-    let set = match set_of(statements.iter().map(|statement| statement.policy.clone())) {
-        Ok(set) => set,
-        Err(problem) => return vec![problem],
-    };
-    let texts: HashMap<&str, &str> =
-        sources.policies.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
-    let files: HashMap<&str, &str> =
-        statements.iter().map(|statement| (statement.id.as_str(), &*statement.place.file)).collect();
-    let described = |id: &cedar_policy::PolicyId, diagnosis: &dyn miette::Diagnostic| {
-        let file = files.get(AsRef::<str>::as_ref(id)).copied().unwrap_or_default();
-        let problem = statement::described(file, texts.get(file).copied().unwrap_or_default(), diagnosis);
-        if problem.message.contains("for Action::\"dns.query\" not found")
-            || problem.message.contains("entity type `Domain` not found")
-        {
-            return problem
-                .with_help("this policy covers `dns.query` too; limit it: action == Action::\"net.connect\"");
+fn compiled(
+    statements: Vec<Statement>,
+    facts: Vec<Facts>,
+    kept: &BTreeSet<PolicyId>,
+    vocabulary: Vocabulary,
+    principals: Principals,
+) -> Result<Policy, Problem> {
+    let mut clauses = Vec::with_capacity(kept.len());
+    let mut policies = Vec::with_capacity(kept.len());
+    for (number, (statement, facts)) in statements.iter().zip(facts).enumerate() {
+        if kept.contains(&statement.id) {
+            // More policies than this do not fit into memory.
+            clauses.push(Clause::of(statement, u32::try_from(number).unwrap_or(u32::MAX), facts)?);
+            policies.push(statement.ast());
         }
-        problem
-    };
-
-    let result = Validator::new(vocabulary.schema.clone()).validate(&set, ValidationMode::Strict);
-    let errors = result.validation_errors().map(|error| described(error.policy_id(), error));
-    let warnings = result.validation_warnings().map(|warning| described(warning.policy_id(), warning));
-    errors.chain(warnings).collect()
-}
-
-fn set_of(policies: impl IntoIterator<Item = cedar_policy::Policy>) -> Result<PolicySet, Problem> {
-    PolicySet::from_policies(policies)
-        .map_err(|error| Problem::error(None, format!("these policies do not go together: {error}")))
-}
-
-/// The policies in the forms in which questions are put to them.
-#[derive(Debug)]
-pub(super) struct Sets {
-    /// As written.
-    pub(super) exact: PolicySet,
-    /// Without `context.ip`: permits whatever some address could make
-    /// permitted.
-    pub(super) by_name: PolicySet,
-    /// The permits of `by_name`.
-    pub(super) permits: PolicySet,
-    /// The forbids that look at `context.ip`, without it: forbids whatever
-    /// some address could make forbidden.
-    pub(super) wary: PolicySet,
-}
-
-impl Sets {
-    fn of(statements: &[&Statement]) -> Result<Self, Problem> {
-        let mut by_name = Vec::with_capacity(statements.len());
-        let mut wary = Vec::new();
-        for statement in statements {
-            let permits = statement.ast().effect() == Effect::Permit;
-            let lenient = bounded(statement, if permits { Bound::Some } else { Bound::Every })?;
-            if !permits && lenient.as_ref() != statement.ast() {
-                wary.push(bounded(statement, Bound::Some)?);
-            }
-            by_name.push(lenient);
-        }
-        let permits = by_name.iter().filter(|policy| policy.effect() == Effect::Permit).cloned();
-        Ok(Self {
-            exact: set_of(statements.iter().map(|statement| statement.policy.clone()))?,
-            permits: set_of(permits)?,
-            by_name: set_of(by_name)?,
-            wary: set_of(wary)?,
-        })
     }
+    let slices = Slices::of(policies.iter().copied());
+    let literals: BTreeSet<_> = clauses.iter().flat_map(|clause| clause.addresses.iter().copied()).collect();
+    let index: HashMap<_, _> =
+        statements.iter().enumerate().map(|(index, statement)| (statement.id.clone(), index)).collect();
+    let ports_of = ports_of(&statements);
+    Ok(Policy {
+        connecting: slices.standing(&vocabulary.connect, []),
+        querying: slices.standing(&vocabulary.query, []),
+        decisions: Cache::new(DECISIONS),
+        literals: literals.into_iter().collect(),
+        ports_of,
+        statements,
+        index,
+        vocabulary,
+        principals,
+        slices,
+        clauses,
+    })
 }
 
-fn bounded(statement: &Statement, bound: Bound) -> Result<cedar_policy::Policy, Problem> {
-    without_address(statement.ast(), bound).map(cedar_policy::Policy::from).ok_or_else(|| {
-        let message = format!("this policy looks at `context.ip` more than {MAX_DEPTH} levels deep");
-        Problem::error(statement.place.clone(), message).with_help("write it as several policies")
-    })
+/// The ports that scopes name, by host.
+fn ports_of(statements: &[Statement]) -> FxHashMap<Box<str>, Vec<Port>> {
+    let mut ports_of: FxHashMap<Box<str>, BTreeSet<Port>> = FxHashMap::default();
+    for statement in statements {
+        let constraint = statement.ast().resource_constraint();
+        let constraint: &PrincipalOrResourceConstraint = constraint.as_inner();
+        let Some(entity) = constraint.get_euid() else { continue };
+        if let Ok(ResourceId::Host(host, port)) = literal::resource(entity.eid().as_ref()) {
+            ports_of.entry(host.as_str().into()).or_default().insert(port);
+        }
+    }
+    ports_of.into_iter().map(|(host, ports)| (host, ports.into_iter().collect())).collect()
 }
 
 /// The statement of this id.

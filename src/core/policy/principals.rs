@@ -1,12 +1,16 @@
 //! `entities.json`: which agents and teams there are, and who is in which.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::{Entities, Entity};
+use cedar_policy_core::ast;
 use serde_json::Value;
 
 use super::super::problem::{Place, Problem, nearest};
 use super::super::query::Agent;
+use super::super::rule::Rule;
+use super::json_list::Element;
 use super::lint::Facts;
 use super::literal;
 use super::schema::Vocabulary;
@@ -15,35 +19,31 @@ use super::statement::one_line;
 /// The agents of `entities.json`, each with every team it is in.
 #[derive(Debug, Default)]
 pub(super) struct Principals {
-    agents: HashMap<String, Entity>,
+    agents: HashMap<String, Arc<ast::Entity>>,
     teams: HashSet<String>,
     /// Whether there was a file at all.
     listed: bool,
 }
 
 impl Principals {
-    /// Reads `entities.json`.
+    /// Reads the elements of `entities.json`.
     ///
     /// # Errors
-    /// Text that is no JSON list of entities, and entities that the schema or
-    /// the wall does not know.
-    pub(super) fn load(file: &str, text: &str, vocabulary: &Vocabulary) -> Result<Self, Vec<Problem>> {
-        let elements = elements(file, text).map_err(|problem| vec![problem])?;
-        let places = element_offsets(text).into_iter().map(|offset| Place::of_offset(file, text, offset));
-
+    /// Entities that the schema or the wall does not know.
+    pub(super) fn load(elements: Vec<Element>, vocabulary: &Vocabulary) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut entities = Vec::new();
-        for (element, place) in elements.into_iter().zip(places) {
-            match entity(element, vocabulary) {
+        let start = elements.first().map(|element| element.place.clone());
+        for Element { value, place } in elements {
+            match entity(value, vocabulary) {
                 Ok(entity) => entities.push(entity),
-                Err(message) => problems.push(Problem::error(place, one_line(&message))),
+                Err(message) => problems.push(Problem::error(place, one_line(&message)).of(Rule::Entities)),
             }
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        Self::of(entities, vocabulary)
-            .map_err(|error| vec![Problem::error(Place::of_offset(file, text, 0), one_line(&error))])
+        Self::of(entities, vocabulary).map_err(|error| vec![Problem::error(start, one_line(&error)).of(Rule::Entities)])
     }
 
     fn of(entities: Vec<Entity>, vocabulary: &Vocabulary) -> Result<Self, String> {
@@ -53,10 +53,7 @@ impl Principals {
             let uid = entity.uid();
             let id = uid.id().unescaped().to_owned();
             match uid.type_name().basename() {
-                "Agent" => {
-                    let teams = store.ancestors(&uid).into_iter().flatten().cloned().collect();
-                    principals.agents.insert(id, Entity::new_no_attrs(uid, teams));
-                }
+                "Agent" => drop(principals.agents.insert(id, Arc::new(entity.as_ref().clone()))),
                 "Team" => drop(principals.teams.insert(id)),
                 _ => {}
             }
@@ -65,8 +62,9 @@ impl Principals {
     }
 
     /// `agent` with its teams; one that no file lists is in none.
-    pub(super) fn entity(&self, agent: &Agent, vocabulary: &Vocabulary) -> Entity {
-        self.agents.get(agent.as_str()).cloned().unwrap_or_else(|| Entity::with_uid(vocabulary.agent(agent)))
+    pub(super) fn entity(&self, agent: &Agent, vocabulary: &Vocabulary) -> Arc<ast::Entity> {
+        let listed = self.agents.get(agent.as_str()).cloned();
+        listed.unwrap_or_else(|| Arc::new(ast::Entity::with_uid(vocabulary.agent(agent))))
     }
 
     /// Warnings about agents and teams that a policy names and no file lists.
@@ -96,18 +94,6 @@ impl Principals {
     }
 }
 
-fn elements(file: &str, text: &str) -> Result<Vec<Value>, Problem> {
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        let place = Place { file: file.into(), line: error.line().max(1), column: error.column().max(1), length: 0 };
-        Problem::error(place, format!("this is not JSON: {error}"))
-    })?;
-    match value {
-        Value::Array(elements) => Ok(elements),
-        _ => Err(Problem::error(Place::of_offset(file, text, 0), "this is not a list of entities")
-            .with_help("write [{\"uid\": {\"type\": \"Agent\", \"id\": \"claude\"}, \"attrs\": {}, \"parents\": []}]")),
-    }
-}
-
 fn entity(element: Value, vocabulary: &Vocabulary) -> Result<Entity, String> {
     let entity = Entity::from_json_value(element, Some(&vocabulary.schema)).map_err(|error| explained(&error))?;
     let uid = entity.uid();
@@ -132,40 +118,17 @@ fn explained(error: &dyn std::error::Error) -> String {
     words
 }
 
-/// Where the elements of the list in `text`, which is valid JSON, start.
-fn element_offsets(text: &str) -> Vec<usize> {
-    let mut offsets = Vec::new();
-    let (mut depth, mut in_string, mut escaped, mut expected) = (0usize, false, false, false);
-    for (offset, character) in text.char_indices() {
-        if in_string {
-            in_string = escaped || character != '"';
-            escaped = !escaped && character == '\\';
-            continue;
-        }
-        if expected && !character.is_whitespace() && character != ']' {
-            offsets.push(offset);
-            expected = false;
-        }
-        match character {
-            '"' => in_string = true,
-            '[' | '{' => {
-                depth += 1;
-                expected = depth == 1;
-            }
-            ']' | '}' => depth = depth.saturating_sub(1),
-            ',' if depth == 1 => expected = true,
-            _ => {}
-        }
-    }
-    offsets
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::attributes::Attributes;
+    use super::super::json_list::elements;
+    use super::super::load::ENTITIES_EXAMPLE as EXAMPLE;
     use super::*;
 
     fn load(text: &str) -> Result<Principals, Vec<Problem>> {
-        Principals::load("entities.json", text, &Vocabulary::new().unwrap())
+        let elements = elements("entities.json", text, EXAMPLE).map_err(|problem| vec![problem])?;
+        let vocabulary = Vocabulary::new(&Attributes::of(&elements)?).map_err(|problem| vec![problem])?;
+        Principals::load(elements, &vocabulary)
     }
 
     #[test]
@@ -175,9 +138,9 @@ mod tests {
                 {"uid": {"type": "Team", "id": "inner"}, "attrs": {}, "parents": [{"type": "Team", "id": "outer"}]}]"#,
         )
         .unwrap();
-        let entity = principals.entity(&Agent::parse("claude").unwrap(), &Vocabulary::new().unwrap());
-        let store = Entities::from_entities([entity], None).unwrap();
-        assert_eq!(store.iter().next().map(|entity| store.ancestors(&entity.uid()).unwrap().count()), Some(2));
+        let vocabulary = Vocabulary::new(&Attributes::default()).unwrap();
+        let entity = principals.entity(&Agent::parse("claude").unwrap(), &vocabulary);
+        assert_eq!(entity.ancestors().count(), 2);
     }
 
     #[test]
@@ -188,7 +151,7 @@ mod tests {
                 ":2:3: ",
             ),
             (
-                "[\n {\"uid\": {\"type\": \"Agent\", \"id\": \"a\"}, \"attrs\": {\"age\": 3}, \"parents\": []}]",
+                "[\n {\"uid\": {\"type\": \"Agent\", \"id\": \"a\"}, \"attrs\": {\"age\": null}, \"parents\": []}]",
                 ":2:2: ",
             ),
             ("[{\"uid\": {\"type\": \"Team\", \"id\": \"[{\"}, \"attrs\": {}, \"parents\": []},\n 7]", ":2:2: "),

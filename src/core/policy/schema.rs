@@ -1,13 +1,12 @@
 //! The words a policy can use: the built-in schema, and Cedar's names for
 //! them.
 
-use std::str::FromStr;
+use cedar_policy::Schema;
+use cedar_policy_core::ast::{Eid, EntityType, EntityUID};
 
-use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
-
-use super::super::name::Name;
 use super::super::problem::Problem;
-use super::super::query::{Agent, Port, Protocol, RecordKind};
+use super::super::query::{Agent, Protocol};
+use super::attributes::Attributes;
 
 /// The built-in schema, as `policies/schema.cedarschema` ships it.
 pub const TEXT: &str = include_str!("../../../policies/schema.cedarschema");
@@ -21,25 +20,26 @@ pub const QUERY: &str = "dns.query";
 #[derive(Clone, Debug)]
 pub(super) struct Vocabulary {
     pub(super) schema: Schema,
-    pub(super) connect: EntityUid,
-    pub(super) query: EntityUid,
-    agent: EntityTypeName,
-    domain: EntityTypeName,
-    resource: EntityTypeName,
-    protocol: EntityTypeName,
+    pub(super) connect: EntityUID,
+    pub(super) query: EntityUID,
+    pub(super) agent: EntityType,
+    pub(super) domain: EntityType,
+    pub(super) resource: EntityType,
+    protocol: EntityType,
 }
 
 impl Vocabulary {
-    /// Parses the built-in schema.
-    pub(super) fn new() -> Result<Self, Problem> {
-        let broken = |what: String| Problem::error(None, format!("the built-in schema is broken: {what}"));
-        let (schema, _) = Schema::from_cedarschema_str(TEXT).map_err(|error| broken(error.to_string()))?;
-        let type_named = |name: &str| EntityTypeName::from_str(name).map_err(|error| broken(error.to_string()));
+    /// Parses the built-in schema, with `attributes` declared in it.
+    pub(super) fn new(attributes: &Attributes) -> Result<Self, Problem> {
+        let broken = |what: String| Problem::error(None, format!("the schema is not usable: {what}"));
+        let (schema, _) =
+            Schema::from_cedarschema_str(&attributes.declared_in(TEXT)).map_err(|error| broken(error.to_string()))?;
+        let type_named = |name: &str| EntityType::from_normalized_str(name).map_err(|error| broken(error.to_string()));
         let action = type_named("Action")?;
         Ok(Self {
             schema,
-            connect: EntityUid::from_type_name_and_id(action.clone(), EntityId::new(CONNECT)),
-            query: EntityUid::from_type_name_and_id(action, EntityId::new(QUERY)),
+            connect: entity(&action, CONNECT),
+            query: entity(&action, QUERY),
             agent: type_named("Agent")?,
             domain: type_named("Domain")?,
             resource: type_named("Resource")?,
@@ -47,26 +47,25 @@ impl Vocabulary {
         })
     }
 
-    pub(super) fn agent(&self, agent: &Agent) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.agent.clone(), EntityId::new(agent.as_str()))
+    pub(super) fn agent(&self, agent: &Agent) -> EntityUID {
+        entity(&self.agent, agent.as_str())
     }
 
-    pub(super) fn domain(&self, name: &str) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.domain.clone(), EntityId::new(name))
+    pub(super) fn domain(&self, name: &str) -> EntityUID {
+        entity(&self.domain, name)
     }
 
-    pub(super) fn resource(&self, host: &Name, port: Port) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.resource.clone(), EntityId::new(format!("{host}:{port}")))
+    pub(super) fn resource(&self, id: &str) -> EntityUID {
+        entity(&self.resource, id)
     }
 
-    pub(super) fn protocol(&self, protocol: Protocol) -> EntityUid {
-        EntityUid::from_type_name_and_id(self.protocol.clone(), EntityId::new(protocol.as_str()))
+    pub(super) fn protocol(&self, protocol: Protocol) -> EntityUID {
+        entity(&self.protocol, protocol.as_str())
     }
+}
 
-    /// The action that decides a question of this type.
-    pub(super) fn action_for(&self, kind: RecordKind) -> &EntityUid {
-        if kind.leads_to_connections() { &self.connect } else { &self.query }
-    }
+fn entity(kind: &EntityType, id: &str) -> EntityUID {
+    EntityUID::from_components(kind.clone(), Eid::new(id), None)
 }
 
 #[cfg(test)]
@@ -75,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_built_in_schema_parses_without_a_warning() {
-        assert!(Vocabulary::new().is_ok());
+        assert!(Vocabulary::new(&Attributes::default()).is_ok());
         let (_, warnings) = Schema::from_cedarschema_str(TEXT).unwrap();
         assert_eq!(warnings.map(|warning| warning.to_string()).collect::<Vec<_>>(), Vec::<String>::new());
     }

@@ -1,109 +1,210 @@
 //! Policy text into statements: each policy with its id, its place and its
 //! words.
+//!
+//! A file is cut into its statements first, and these are given to Cedar's
+//! parser some hundred at a time: its syntax tree of a whole file takes twenty
+//! times the memory of the policies, and a mistake in one statement then hides
+//! none in another.
 
 use std::collections::HashMap;
-use std::str::FromStr;
+use std::ops::Range;
 use std::sync::Arc;
 
-use cedar_policy::PolicySet;
 use cedar_policy_core::ast;
-use cedar_policy_core::parser::Loc;
+use cedar_policy_core::parser::{self, Loc};
 use miette::Diagnostic;
 
 use super::super::decision::PolicyId;
 use super::super::problem::{Place, Problem};
+use super::super::rule::Rule;
 use super::code::{self, effect_offset};
+use super::source::SourceFile;
 
 /// Longest policy id, in characters: it has to fit into an EDE text and a log
 /// line.
 const MAX_ID: usize = 128;
 
+/// How much text is parsed at a time, in octets.
+const CHUNK: usize = 64 * 1024;
+
 /// One policy as somebody wrote it.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// Its `@id`, or `file#n`.
+    /// Its `@id`, or `file#n`; of a linked template, the link's id.
     pub id: PolicyId,
-    /// Where its `permit` or `forbid` stands.
+    /// Where its `permit` or `forbid` stands; of a linked template, the link.
     pub place: Place,
-    /// Its text, annotations included.
+    /// Its text, annotations included; of a linked template, the template's.
     pub text: Arc<str>,
-    pub(super) policy: cedar_policy::Policy,
+    pub(super) policy: ast::Policy,
+    pub(super) origin: Origin,
+}
+
+/// A template as somebody wrote it.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    /// Its `@id`, or `file#n`.
+    pub(super) id: PolicyId,
+    /// Where its `permit` or `forbid` stands.
+    pub(super) place: Place,
+    /// Its text, annotations included.
+    pub(super) text: Arc<str>,
+    pub(super) template: Arc<ast::Template>,
+    pub(super) origin: Origin,
+}
+
+/// What Cedar's offsets count from: a piece of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    source: Arc<SourceFile>,
+    start: usize,
+}
+
+impl Origin {
+    fn place(&self, range: Range<usize>) -> Place {
+        self.source.place(self.start + range.start..self.start + range.end)
+    }
 }
 
 impl Statement {
     /// Cedar's syntax tree of it.
     pub(super) fn ast(&self) -> &ast::Policy {
-        self.policy.as_ref()
+        &self.policy
     }
 
     /// Where `loc` is; the statement itself if Cedar does not know.
     pub(super) fn place_of(&self, loc: Option<&Loc>) -> Place {
         match loc {
-            Some(loc) => Place::of_offset(&self.place.file, &loc.src, loc.start()),
+            Some(loc) => self.origin.place(loc.start()..loc.end()),
             None => self.place.clone(),
         }
     }
 }
 
+/// What files hold.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) statements: Vec<Statement>,
+    pub(super) templates: Vec<Template>,
+}
+
 /// Parses the files, in their order.
 ///
 /// # Errors
-/// Text that does not parse, templates, unusable and duplicate ids.
-pub(super) fn parse(files: &[(String, String)]) -> Result<Vec<Statement>, Vec<Problem>> {
-    let mut statements = Vec::new();
+/// Text that does not parse, unusable and duplicate ids.
+pub(super) fn parse(files: &[(String, String)]) -> Result<Parsed, Vec<Problem>> {
+    let mut parsed = Parsed::default();
     let mut problems = Vec::new();
     for (file, text) in files {
-        match parse_file(file, text) {
-            Ok(parsed) => statements.extend(parsed),
+        parse_file(&Arc::new(SourceFile::new(file, text)), &mut parsed, &mut problems);
+    }
+    let named = parsed.statements.iter().map(|statement| (&statement.id, &statement.place));
+    let templates = parsed.templates.iter().map(|template| (&template.id, &template.place));
+    problems.extend(duplicates(named.chain(templates)));
+    if problems.is_empty() { Ok(parsed) } else { Err(problems) }
+}
+
+fn parse_file(source: &Arc<SourceFile>, parsed: &mut Parsed, problems: &mut Vec<Problem>) {
+    let text = source.text();
+    if let Some((offset, message)) = code::excess(text) {
+        let problem = Problem::error(source.place(offset..offset), message).of(Rule::TooDeep);
+        problems.push(problem.with_help("write it as several policies, or its alternatives as one set"));
+        return;
+    }
+    let mut count = 0;
+    for chunk in chunks(&code::statements(text)) {
+        let whole = chunk.first().map_or(0, |first| first.start)..chunk.last().map_or(0, |last| last.end);
+        let pieces = parse_piece(source, whole).or_else(|_| {
+            // Each by itself, so that every mistake is found, and each once.
+            let (mut pieces, mut found) = (Vec::new(), Vec::new());
+            for statement in chunk {
+                match parse_piece(source, statement.clone()) {
+                    Ok(piece) => pieces.extend(piece),
+                    Err(problems) => found.extend(problems),
+                }
+            }
+            if found.is_empty() { Ok(pieces) } else { Err(found) }
+        });
+        match pieces {
+            Ok(pieces) => {
+                for piece in pieces {
+                    count += 1;
+                    add(piece, count, parsed, problems);
+                }
+            }
             Err(found) => problems.extend(found),
         }
     }
-    problems.extend(duplicates(&statements));
-    if problems.is_empty() { Ok(statements) } else { Err(problems) }
 }
 
-fn parse_file(file: &str, text: &str) -> Result<Vec<Statement>, Vec<Problem>> {
-    if let Some((offset, message)) = code::excess(text) {
-        let problem = Problem::error(Place::of_offset(file, text, offset), message);
-        return Err(vec![problem.with_help("write it as several policies, or its alternatives as one set")]);
+/// Runs of statements of about [`CHUNK`] octets.
+fn chunks(statements: &[Range<usize>]) -> impl Iterator<Item = &[Range<usize>]> {
+    let mut rest = statements;
+    std::iter::from_fn(move || {
+        let start = rest.first()?.start;
+        let length = rest.partition_point(|statement| statement.end <= start + CHUNK).max(1);
+        let (chunk, others) = rest.split_at_checked(length)?;
+        rest = others;
+        Some(chunk)
+    })
+}
+
+/// A policy or template, and the piece of text that Cedar's offsets count
+/// from.
+struct Piece {
+    template: Arc<ast::Template>,
+    origin: Origin,
+}
+
+impl Piece {
+    fn range(&self) -> Range<usize> {
+        self.template.loc().map_or(0..0, |loc| loc.start()..loc.end())
     }
-    let set = PolicySet::from_str(text)
-        .map_err(|errors| errors.iter().map(|error| described(file, text, error)).collect::<Vec<_>>())?;
+}
 
-    let mut problems: Vec<_> = set.templates().map(|template| refused_template(file, text, template)).collect();
-    let mut policies: Vec<_> = set.policies().collect();
-    policies.sort_by_key(|policy| start(policy.as_ref()));
+fn parse_piece(source: &Arc<SourceFile>, range: Range<usize>) -> Result<Vec<Piece>, Vec<Problem>> {
+    let origin = Origin { source: Arc::clone(source), start: range.start };
+    let text = source.text().get(range).unwrap_or_default();
+    let set = parser::parse_policyset(text)
+        .map_err(|errors| errors.iter().map(|error| described(&origin, error).of(Rule::Syntax)).collect::<Vec<_>>())?;
+    let ids = set.all_templates().map(|template| template.id().clone());
+    let templates = ids.collect::<Vec<_>>().into_iter().filter_map(|id| set.get_template_arc(&id));
+    let mut pieces: Vec<_> = templates.map(|template| Piece { template, origin: origin.clone() }).collect();
+    pieces.sort_by_key(|piece| piece.range().start);
+    Ok(pieces)
+}
 
-    let mut statements = Vec::with_capacity(policies.len());
-    for (index, policy) in policies.into_iter().enumerate() {
-        let ast: &ast::Policy = policy.as_ref();
-        let whole = ast.loc().and_then(Loc::snippet).unwrap_or_default();
-        let place = Place::of_offset(file, text, start(ast) + effect_offset(whole));
-        let id = match policy.annotation("id") {
-            None => format!("{}#{}", base_name(file), index + 1),
-            Some(id) if is_usable(id) => id.to_owned(),
-            Some(_) => {
-                let message = "this policy's @id is empty, too long, or has a control character in it";
-                let help = format!("give it 1 to {MAX_ID} printable characters: @id(\"claude-api\")");
-                problems.push(Problem::error(place, message).with_help(help));
-                continue;
-            }
-        };
-        statements.push(Statement {
-            policy: policy.new_id(cedar_policy::PolicyId::new(&id)),
-            id: PolicyId::new(&id),
-            place,
-            text: whole.into(),
-        });
+fn add(piece: Piece, count: usize, parsed: &mut Parsed, problems: &mut Vec<Problem>) {
+    let Piece { template, origin } = &piece;
+    let range = piece.range();
+    let text = origin.source.text().get(origin.start + range.start..origin.start + range.end).unwrap_or_default();
+    let effect = range.start + effect_offset(text);
+    let place = origin.place(effect..effect + EFFECT_LENGTH);
+    let written = template.annotations().find(|(key, _)| AsRef::<str>::as_ref(*key) == "id");
+    let id = match written.map(|(_, annotation)| annotation.val.as_str()) {
+        None => format!("{}#{count}", base_name(&origin.source.name)),
+        Some(id) if is_usable(id) => id.to_owned(),
+        Some(_) => {
+            let message = "this policy's @id is empty, too long, or has a control character in it";
+            let help = format!("give it 1 to {MAX_ID} printable characters: @id(\"claude-api\")");
+            problems.push(Problem::error(place, message).with_help(help).of(Rule::PolicyId));
+            return;
+        }
+    };
+    let template = Arc::new(template.new_id(ast::PolicyID::from_string(&id)));
+    let (id, text) = (PolicyId::new(&id), text.into());
+    let origin = origin.clone();
+    match ast::Template::try_as_policy(Arc::clone(&template)) {
+        Ok(policy) => parsed.statements.push(Statement { id, place, text, policy, origin }),
+        Err(_) => parsed.templates.push(Template { id, place, text, template, origin }),
     }
-    if problems.is_empty() { Ok(statements) } else { Err(problems) }
 }
 
-fn start(policy: &ast::Policy) -> usize {
-    policy.loc().map_or(0, Loc::start)
-}
+/// Of `permit`, and of `forbid`.
+const EFFECT_LENGTH: usize = 6;
 
-fn is_usable(id: &str) -> bool {
+/// Whether `id` can name a policy.
+pub(super) fn is_usable(id: &str) -> bool {
     !id.is_empty() && id.chars().count() <= MAX_ID && !id.chars().any(char::is_control)
 }
 
@@ -111,35 +212,30 @@ fn base_name(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
 }
 
-fn refused_template(file: &str, text: &str, template: &cedar_policy::Template) -> Problem {
-    let ast: &ast::Template = template.as_ref();
-    let place = Place::of_offset(file, text, ast.loc().map_or(0, Loc::start));
-    Problem::error(place, "templates (`?principal`, `?resource`) are not supported yet")
-        .with_help("write the policy out for each principal or resource, or use a Team")
-}
-
-fn duplicates(statements: &[Statement]) -> Vec<Problem> {
-    let mut first_of: HashMap<&PolicyId, &Place> = HashMap::with_capacity(statements.len());
+/// A problem for each id that is used a second time.
+pub(super) fn duplicates<'a>(named: impl Iterator<Item = (&'a PolicyId, &'a Place)>) -> Vec<Problem> {
+    let mut first_of: HashMap<&PolicyId, &Place> = HashMap::new();
     let mut problems = Vec::new();
-    for statement in statements {
-        if let Some(first) = first_of.get(&statement.id) {
-            let message = format!("two policies have the id `{}`; the first is at {first}", statement.id);
-            problems
-                .push(Problem::error(statement.place.clone(), message).with_help("give each policy an @id of its own"));
+    for (id, place) in named {
+        if let Some(first) = first_of.get(id) {
+            let message = format!("two policies have the id `{id}`; the first is at {first}");
+            let problem = Problem::error(place.clone(), message).with_help("give each policy an @id of its own");
+            problems.push(problem.of(Rule::PolicyId));
             continue;
         }
-        first_of.insert(&statement.id, &statement.place);
+        first_of.insert(id, place);
     }
     problems
 }
 
 /// Cedar's own diagnosis, in our words and with its place.
-pub(super) fn described(file: &str, text: &str, diagnosis: &dyn Diagnostic) -> Problem {
+pub(super) fn described(origin: &Origin, diagnosis: &dyn Diagnostic) -> Problem {
     let label = diagnosis.labels().and_then(|mut labels| labels.next());
-    let offset = label.as_ref().map_or(0, miette::LabeledSpan::offset);
+    let start = label.as_ref().map_or(0, miette::LabeledSpan::offset);
+    let end = start + label.as_ref().map_or(0, miette::LabeledSpan::len);
     let hint = label.as_ref().and_then(|label| label.label().map(str::to_owned));
     let help = diagnosis.help().map(|help| help.to_string()).or(hint);
-    let problem = Problem::error(Place::of_offset(file, text, offset), one_line(&diagnosis.to_string()));
+    let problem = Problem::error(origin.place(start..end), one_line(&diagnosis.to_string()));
     match help {
         Some(help) => problem.with_help(one_line(&help)),
         None => problem,
@@ -150,13 +246,13 @@ pub(super) fn described(file: &str, text: &str, diagnosis: &dyn Diagnostic) -> P
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn parsed(text: &str) -> Result<Vec<Statement>, Vec<Problem>> {
-        parse(&[("dir/a.cedar".to_owned(), text.to_owned())])
+        parse(&[("dir/a.cedar".to_owned(), text.to_owned())]).map(|parsed| parsed.statements)
     }
 
     #[test]
@@ -191,9 +287,34 @@ mod tests {
     }
 
     #[test]
-    fn a_template_is_refused_with_its_place() {
-        let problems = parsed("\npermit(principal == ?principal, action, resource);").unwrap_err();
-        assert!(problems[0].to_string().starts_with("dir/a.cedar:2:1: error: templates"), "{}", problems[0]);
+    fn a_mistake_in_one_statement_hides_none_in_another() {
+        let problems =
+            parsed("permit(principal);\npermit(principal, action, resource);\n\n forbid(princpal, action, resource);")
+                .unwrap_err();
+        let places: Vec<_> = problems.iter().map(|problem| problem.place.clone().unwrap()).collect();
+        let lines: BTreeSet<_> = places.iter().map(|place| place.line).collect();
+        assert_eq!(lines, BTreeSet::from([1, 4]), "{problems:?}");
+    }
+
+    #[test]
+    fn statements_of_many_pieces_keep_their_places_and_numbers() {
+        let text: String = (0..3000)
+            .map(|n| format!("// {n};\npermit(principal, action, resource in Domain::\"d{n}.example\");\n"))
+            .collect();
+        let statements = parsed(&text).unwrap();
+        assert!(text.len() > 2 * CHUNK);
+        let last = statements.last().unwrap();
+        assert_eq!((last.id.as_str(), last.place.line, last.place.column), ("a.cedar#3000", 6000, 1));
+        let domain = last.ast().resource_constraint();
+        let place = last.place_of(domain.as_inner().get_euid().and_then(|domain| domain.loc()));
+        assert_eq!((place.line, place.column, place.length), (6000, 39, "Domain::\"d2999.example\"".len()));
+    }
+
+    #[test]
+    fn a_template_is_no_policy() {
+        let parsed = parse(&[("a.cedar".to_owned(), "permit(principal == ?principal, action, resource);".to_owned())]);
+        let parsed = parsed.unwrap();
+        assert_eq!((parsed.statements.len(), parsed.templates.len()), (0, 1));
     }
 
     #[test]

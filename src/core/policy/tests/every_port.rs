@@ -95,17 +95,72 @@ fn condition() -> impl Strategy<Value = Condition> {
     })
 }
 
+/// One policy of a set.
+#[derive(Clone, Debug)]
+struct Line {
+    forbids: bool,
+    scope: Scope,
+    condition: Option<Condition>,
+}
+
+#[derive(Clone, Debug)]
+enum Scope {
+    Any,
+    Port(u16),
+    Domain,
+    Elsewhere(u16),
+}
+
+impl Line {
+    fn holds(&self, protocol: Protocol, port: i64) -> bool {
+        let in_scope = match self.scope {
+            Scope::Any | Scope::Domain => true,
+            Scope::Port(number) => i64::from(number) == port,
+            Scope::Elsewhere(_) => false,
+        };
+        in_scope && self.condition.as_ref().is_none_or(|condition| condition.holds(protocol, port))
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let effect = if self.forbids { "forbid" } else { "permit" };
+        let resource = match self.scope {
+            Scope::Any => "resource".to_owned(),
+            Scope::Port(port) => format!("resource == Resource::\"host.example:{port}\""),
+            Scope::Domain => "resource in Domain::\"example\"".to_owned(),
+            Scope::Elsewhere(port) => format!("resource == Resource::\"other.example:{port}\""),
+        };
+        write!(formatter, "{effect}(principal, action == Action::\"net.connect\", {resource})")?;
+        match &self.condition {
+            Some(condition) => writeln!(formatter, " when {{ {condition} }};"),
+            None => writeln!(formatter, ";"),
+        }
+    }
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    let port = prop_oneof![1..=65_535u16, 440..=446u16];
+    let scope = prop_oneof![
+        2 => Just(Scope::Any),
+        2 => port.clone().prop_map(Scope::Port),
+        1 => Just(Scope::Domain),
+        1 => port.prop_map(Scope::Elsewhere),
+    ];
+    (proptest::bool::weighted(0.3), scope, proptest::option::weighted(0.7, condition()))
+        .prop_map(|(forbids, scope, condition)| Line { forbids, scope, condition })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, max_global_rejects: 100_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_ports_of_the_breakpoints_are_those_of_judging_every_port(
-        permitting in condition(), forbidding in proptest::option::of(condition())
+    fn the_ports_of_two_thousand_policy_sets_are_those_of_judging_every_port(
+        lines in proptest::collection::vec(line(), 1..5)
     ) {
-        let connect = "principal, action == Action::\"net.connect\", resource";
-        let mut text = format!("permit({connect}) when {{ {permitting} }};");
-        if let Some(forbidding) = &forbidding {
-            write!(text, "forbid({connect}) when {{ {forbidding} }};").unwrap();
+        let mut text = String::new();
+        for line in &lines {
+            write!(text, "{line}").unwrap();
         }
         // The validator refuses what can never hold; nothing is to be learnt from that.
         let loaded = loaded(&text, CatchAllForbid::Strict);
@@ -126,8 +181,11 @@ proptest! {
         prop_assert!(apart, "{:?}", openings);
         for protocol in Protocol::ALL {
             for port in PortRange::ALL.ports() {
-                let holds = |condition: &Condition| condition.holds(protocol, port.number().into());
-                let expected = holds(&permitting) && !forbidding.as_ref().is_some_and(holds);
+                let holds = |forbids| {
+                    let lines = lines.iter().filter(|line| line.forbids == forbids);
+                    lines.into_iter().any(|line| line.holds(protocol, port.number().into()))
+                };
+                let expected = !holds(true) && holds(false);
                 let open = openings.iter().any(|opening| opening.protocol == protocol && opening.ports.contains(port));
                 prop_assert_eq!(open, expected, "{}/{} of {}", port, protocol, text);
             }

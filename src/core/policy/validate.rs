@@ -1,0 +1,130 @@
+//! Cedar's own strict validation. Its warnings refuse a policy, too.
+//!
+//! It takes longer than parsing does, and whether a policy passes depends on
+//! the types of what its scope names, on the action, and on its condition; not
+//! on which agent or which host. So one policy of each such kind is validated,
+//! and the others of the kind only if that one fails, each for its own message.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use cedar_policy::{PolicySet, ValidationMode, Validator};
+use cedar_policy_core::ast::{self, ActionConstraint, EntityType, Expr, PrincipalOrResourceConstraint};
+
+use super::super::problem::Problem;
+use super::super::rule::Rule;
+use super::schema::Vocabulary;
+use super::statement::{Origin, Statement, Template, described};
+
+/// What Cedar's validator finds in the policies and templates.
+pub(super) fn invalid(statements: &[Statement], templates: &[Template], vocabulary: &Vocabulary) -> Vec<Problem> {
+    let validator = Validator::new(vocabulary.schema.clone());
+    let mut first_of_kind = HashSet::new();
+    let mut same_again = Vec::new();
+    let firsts: Vec<_> = statements
+        .iter()
+        .filter(|statement| {
+            let is_first = Kind::of(statement.ast()).is_none_or(|kind| first_of_kind.insert(kind));
+            if !is_first {
+                same_again.push(*statement);
+            }
+            is_first
+        })
+        .collect();
+    let problems = problems_of(&validator, &firsts, templates);
+    if problems.is_empty() || same_again.is_empty() {
+        return problems;
+    }
+    problems_of(&validator, &statements.iter().collect::<Vec<_>>(), templates)
+}
+
+/// What policies have in common that pass or fail validation together.
+#[derive(PartialEq, Eq, Hash)]
+struct Kind<'a> {
+    principal: Shape,
+    action: &'a ActionConstraint,
+    resource: Shape,
+    condition: Option<&'a Expr>,
+}
+
+impl<'a> Kind<'a> {
+    /// `None` for a policy that is like no other: one whose scope names
+    /// something that is not plain ASCII, which the validator looks at, too,
+    /// and one that is made of a template.
+    fn of(policy: &'a ast::Policy) -> Option<Self> {
+        if !policy.is_static() {
+            return None;
+        }
+        Some(Self {
+            principal: Shape::of(policy.principal_constraint().as_inner())?,
+            action: policy.action_constraint(),
+            resource: Shape::of(policy.resource_constraint().as_inner())?,
+            condition: policy.non_scope_constraints(),
+        })
+    }
+}
+
+/// A scope's constraint without the entity's id.
+#[derive(PartialEq, Eq, Hash)]
+enum Shape {
+    Any,
+    Is(Arc<EntityType>),
+    Eq(EntityType),
+    In(EntityType),
+    IsIn(Arc<EntityType>, EntityType),
+}
+
+impl Shape {
+    fn of(constraint: &PrincipalOrResourceConstraint) -> Option<Self> {
+        let named = || {
+            let entity = constraint.get_euid()?;
+            let id: &str = entity.eid().as_ref();
+            id.is_ascii().then(|| entity.entity_type().clone())
+        };
+        Some(match constraint {
+            PrincipalOrResourceConstraint::Any => Self::Any,
+            PrincipalOrResourceConstraint::Is(kind) => Self::Is(Arc::clone(kind)),
+            PrincipalOrResourceConstraint::Eq(_) => Self::Eq(named()?),
+            PrincipalOrResourceConstraint::In(_) => Self::In(named()?),
+            PrincipalOrResourceConstraint::IsIn(kind, _) => Self::IsIn(Arc::clone(kind), named()?),
+        })
+    }
+}
+
+fn problems_of(validator: &Validator, statements: &[&Statement], templates: &[Template]) -> Vec<Problem> {
+    let mut set = ast::PolicySet::new();
+    for template in templates {
+        if let Err(error) = set.add_template(template.template.as_ref().clone()) {
+            return vec![unrelated(&error)];
+        }
+    }
+    for statement in statements {
+        if let Err(error) = set.add(statement.ast().clone()) {
+            return vec![unrelated(&error)];
+        }
+    }
+    let origins: HashMap<&str, &Origin> = statements
+        .iter()
+        .map(|statement| (statement.id.as_str(), &statement.origin))
+        .chain(templates.iter().map(|template| (template.id.as_str(), &template.origin)))
+        .collect();
+    let told = |id: &cedar_policy::PolicyId, diagnosis: &dyn miette::Diagnostic| {
+        let Some(origin) = origins.get(AsRef::<str>::as_ref(id)) else { return unrelated(&diagnosis) };
+        let problem = described(origin, diagnosis).of(Rule::Schema);
+        if problem.message.contains("for Action::\"dns.query\" not found")
+            || problem.message.contains("entity type `Domain` not found")
+        {
+            return problem
+                .with_help("this policy covers `dns.query` too; limit it: action == Action::\"net.connect\"");
+        }
+        problem
+    };
+    let result = validator.validate(&PolicySet::from(set), ValidationMode::Strict);
+    let errors = result.validation_errors().map(|error| told(error.policy_id(), error));
+    let warnings = result.validation_warnings().map(|warning| told(warning.policy_id(), warning));
+    errors.chain(warnings).collect()
+}
+
+fn unrelated(error: &dyn std::fmt::Display) -> Problem {
+    Problem::error(None, format!("these policies do not go together: {error}")).of(Rule::PolicyId)
+}
