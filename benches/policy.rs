@@ -71,16 +71,24 @@ fn measure(size: usize) {
     let policy = loaded.policy;
 
     let named = |index: usize| query(&format!("host{}.example.com", index % size));
-    let permitted = median((0..ROUNDS.min(size)).map(|index| {
-        let index = index * (size / ROUNDS.min(size));
-        let mut query = named(index / 5 * 5);
-        query.agent = agent(index / 5 * 5);
-        query
-    }), &policy, true);
-    let wildcard = median((0..ROUNDS).map(|index| {
-        let domain = (index * 5 + 3) % size / 5 * 5 + 3;
-        query(&format!("n{index}.zone{}.example.org", if domain < size { domain } else { 3 }))
-    }), &policy, true);
+    let permitted = median(
+        (0..ROUNDS.min(size)).map(|index| {
+            let index = index * (size / ROUNDS.min(size));
+            let mut query = named(index / 5 * 5);
+            query.agent = agent(index / 5 * 5);
+            query
+        }),
+        &policy,
+        true,
+    );
+    let wildcard = median(
+        (0..ROUNDS).map(|index| {
+            let domain = (index * 5 + 3) % size / 5 * 5 + 3;
+            query(&format!("n{index}.zone{}.example.org", if domain < size { domain } else { 3 }))
+        }),
+        &policy,
+        true,
+    );
     let denied = median((0..ROUNDS).map(|index| query(&format!("n{index}.telemetry.example.net"))), &policy, false);
     let cached = cached(&named(0), &policy);
     let authorizer = plain(&text, size);
@@ -103,8 +111,13 @@ fn policies(size: usize) -> String {
     let mut text = String::new();
     for index in 0..size {
         let scope = match index % 5 {
-            3 => format!("principal in Team::\"team{}\", action == Action::\"net.connect\", resource in Domain::\"zone{index}.example.org\"", index % 10),
-            4 => format!("principal, action == Action::\"net.connect\", resource in Domain::\"bad{index}.example.org\""),
+            3 => format!(
+                "principal in Team::\"team{}\", action == Action::\"net.connect\", resource in Domain::\"zone{index}.example.org\"",
+                index % 10
+            ),
+            4 => {
+                format!("principal, action == Action::\"net.connect\", resource in Domain::\"bad{index}.example.org\"")
+            }
             _ => format!(
                 "principal == Agent::\"agent{}\", action == Action::\"net.connect\", resource == Resource::\"host{index}.example.com:443\"",
                 index % 1000
@@ -123,7 +136,8 @@ fn policies(size: usize) -> String {
 
 /// A thousand agents in ten teams.
 fn entities() -> String {
-    let teams = (0..10).map(|team| json!({"uid": {"type": "Team", "id": format!("team{team}")}, "attrs": {}, "parents": []}));
+    let teams =
+        (0..10).map(|team| json!({"uid": {"type": "Team", "id": format!("team{team}")}, "attrs": {}, "parents": []}));
     let agents = (0..1000).map(|agent| {
         let parents: Vec<_> = (0..10).map(|team| json!({"type": "Team", "id": format!("team{team}")})).collect();
         json!({"uid": {"type": "Agent", "id": format!("agent{agent}")}, "attrs": {}, "parents": parents})
@@ -186,8 +200,8 @@ fn plain(text: &str, size: usize) -> Duration {
         ("host".to_owned(), cedar_policy::RestrictedExpression::new_string("host0.example.com".to_owned())),
         ("port".to_owned(), cedar_policy::RestrictedExpression::new_long(443)),
     ];
-    let parents = ["host0.example.com", "example.com", "com"]
-        .map(|domain| format!("Domain::\"{domain}\"").parse().unwrap());
+    let parents =
+        ["host0.example.com", "example.com", "com"].map(|domain| format!("Domain::\"{domain}\"").parse().unwrap());
     let entity = Entity::new(resource.clone(), attributes.into(), parents.into()).unwrap();
     let entities = Entities::from_entities([entity], None).unwrap();
     let context = json!({"client": {"__extn": {"fn": "ip", "arg": "10.77.0.2"}}, "host": "host0.example.com", "port": 443,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
-use crate::core::lease::{Grant, Opened, Refusal, Wanted};
+use crate::core::lease::{Generation, Grant, Opened, Refusal, Wanted};
 use crate::core::name::Name;
 use crate::core::policy::Policy;
 use crate::core::query::{Query, RecordKind};
@@ -58,30 +58,39 @@ pub trait Open: Send + Sync {
     fn open(&self, wanted: Wanted) -> impl Future<Output = Result<Opened, Refusal>> + Send;
 }
 
+/// A policy, and its place in the order of those that were in force.
+#[derive(Debug)]
+pub struct InForce {
+    /// The policy.
+    pub policy: Policy,
+    /// Its place.
+    pub generation: Generation,
+}
+
 /// Policy, upstream and kernel, in the order in which a query meets them.
 pub struct Gate<U, F> {
-    policy: Arc<ArcSwap<Policy>>,
+    in_force: Arc<ArcSwap<InForce>>,
     upstream: U,
     firewall: F,
 }
 
 impl<U: Resolve, F: Open> Gate<U, F> {
-    /// A gate in front of `upstream` and `firewall`.
-    pub const fn new(policy: Arc<ArcSwap<Policy>>, upstream: U, firewall: F) -> Self {
-        Self { policy, upstream, firewall }
+    /// A gate in front of `upstream` and `firewall`. Whoever replaces what is
+    /// `in_force` has to tell the firewall afterwards.
+    pub const fn new(in_force: Arc<ArcSwap<InForce>>, upstream: U, firewall: F) -> Self {
+        Self { in_force, upstream, firewall }
     }
 
     /// What the policy says of `query`, for questions that are never asked
     /// upstream.
     pub fn decide(&self, query: &Query, now: WallTime) -> Decision {
-        self.policy.load().decide(query, now)
+        self.in_force.load().policy.decide(query, now)
     }
 
     /// Takes `query` all the way.
     pub async fn pass(&self, query: &Query, now: WallTime) -> Outcome {
-        let policy = self.policy.load_full();
-
-        let permit = match policy.decide(query, now) {
+        let mut in_force = self.in_force.load_full();
+        let mut permit = match in_force.policy.decide(query, now) {
             Decision::Permit(permit) => permit,
             Decision::Deny(denial) => return Outcome::Denied(denial),
         };
@@ -91,50 +100,77 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             Err(failure) => return Outcome::Failed(failure),
         };
 
-        for alias in &resolved.screened.chain {
-            if let Some(denial) = policy.forbids_alias(query, alias, now) {
-                return Outcome::Denied(denial);
+        loop {
+            // Another policy may have come into force meanwhile: while the
+            // upstream servers were asked, or just before the firewall was.
+            let now_in_force = self.in_force.load_full();
+            if now_in_force.generation != in_force.generation {
+                in_force = now_in_force;
+                permit = match in_force.policy.decide(query, now) {
+                    Decision::Permit(permit) => permit,
+                    Decision::Deny(denial) => return Outcome::Denied(denial),
+                };
+            }
+            let (answer, wanted) = match release(&in_force, query, now, permit.clone(), &resolved) {
+                Ok(released) => released,
+                Err(outcome) => return outcome,
+            };
+            match self.firewall.open(wanted).await {
+                Ok(lease) => return Outcome::Answered(Answered { ttl: lease.ttl(), ..answer }),
+                Err(Refusal::Denied(reason)) => return Outcome::Denied(Denial::by_default(reason)),
+                Err(Refusal::Failed(failure)) => return Outcome::Failed(failure),
+                Err(Refusal::Superseded) => {}
             }
         }
+    }
+}
 
-        let screened = resolved.screened;
-        if screened.negative.is_some() {
-            return Outcome::Empty(Empty { policies: permit.policies, screened, ttl: resolved.ttl });
-        }
-        if screened.addresses.is_empty() && asks_for_addresses(query) {
-            return Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
-        }
-
-        let screened = reachable(query, screened);
-        if screened.addresses.is_empty() && asks_for_addresses(query) {
-            return Outcome::Empty(Empty { policies: permit.policies, screened, ttl: resolved.ttl });
-        }
-
-        let (screened, grants) = grants(&policy, query, now, &permit, screened);
-        if grants.is_empty() && asks_for_addresses(query) {
-            return Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress));
-        }
-
-        let opened = screened.addresses.clone();
-        let wanted = Wanted {
-            client: query.client,
-            name: query.name.clone(),
-            grants,
-            ttl: resolved.ttl,
-            at_most: permit.valid_for,
-        };
-        match self.firewall.open(wanted).await {
-            Ok(lease) => Outcome::Answered(Answered {
-                policies: permit.policies,
-                screened,
-                ttl: lease.ttl(),
-                opened,
-                openings: permit.openings,
-            }),
-            Err(Refusal::Denied(reason)) => Outcome::Denied(Denial::by_default(reason)),
-            Err(Refusal::Failed(failure)) => Outcome::Failed(failure),
+/// What of an answer from upstream may be told under the policy in force, and
+/// what has to be open for that; or how it ends without anything to open.
+fn release(
+    in_force: &InForce,
+    query: &Query,
+    now: WallTime,
+    permit: Permit,
+    resolved: &Resolved,
+) -> Result<(Answered, Wanted), Outcome> {
+    let InForce { policy, generation } = in_force;
+    for alias in &resolved.screened.chain {
+        if let Some(denial) = policy.forbids_alias(query, alias, now) {
+            return Err(Outcome::Denied(denial));
         }
     }
+
+    let ttl = resolved.ttl;
+    let screened = Arc::clone(&resolved.screened);
+    if screened.negative.is_some() {
+        return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl }));
+    }
+    if screened.addresses.is_empty() && asks_for_addresses(query) {
+        return Err(Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)));
+    }
+
+    let screened = reachable(query, screened);
+    if screened.addresses.is_empty() && asks_for_addresses(query) {
+        return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl }));
+    }
+
+    let (screened, grants) = grants(policy, query, now, &permit, screened);
+    if grants.is_empty() && asks_for_addresses(query) {
+        return Err(Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)));
+    }
+
+    let wanted = Wanted {
+        client: query.client,
+        name: query.name.clone(),
+        grants,
+        ttl,
+        at_most: permit.valid_for,
+        aliases: screened.chain.as_slice().into(),
+        generation: *generation,
+    };
+    let opened = screened.addresses.clone();
+    Ok((Answered { policies: permit.policies, screened, ttl, opened, openings: permit.openings }, wanted))
 }
 
 impl Question {

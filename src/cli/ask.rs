@@ -1,4 +1,5 @@
-//! Asking the running daemon: what `status`, `leases` and `denials` share.
+//! Asking the running daemon: what `status`, `leases`, `denials` and `reload`
+//! share.
 
 use std::path::PathBuf;
 
@@ -23,5 +24,10 @@ impl Ask {
     /// Asks for `route`.
     pub(super) fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, Error> {
         control::get(&self.socket, route).map_err(|error| Error::said(error.to_string()))
+    }
+
+    /// Has it do what `route` stands for.
+    pub(super) fn post<T: DeserializeOwned>(&self, route: &str) -> Result<T, Error> {
+        control::post(&self.socket, route).map_err(|error| Error::said(error.to_string()))
     }
 }

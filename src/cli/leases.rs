@@ -17,8 +17,9 @@ use crate::control::LeaseRow;
   cedarwall leases --agent claude
   cedarwall leases --json | jq -r '.[].names[]' | sort -u
 
-The same from the kernel itself:
-  nft list set inet cedarwall lease4"
+The same from the kernel itself; what the policy names by address is in static4:
+  nft list set inet cedarwall lease4
+  nft list set inet cedarwall static4"
 )]
 pub(super) struct Arguments {
     /// Only the leases of this agent
@@ -43,7 +44,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
 }
 
 fn order(lease: &LeaseRow) -> impl Ord + '_ {
-    (lease.client, &lease.names, lease.address, lease.protocol, &lease.ports)
+    (lease.client, &lease.names, &lease.address, lease.protocol, &lease.ports)
 }
 
 fn show(out: &mut dyn Write, leases: &[LeaseRow]) -> Result<(), Error> {
@@ -62,10 +63,10 @@ fn show(out: &mut dyn Write, leases: &[LeaseRow]) -> Result<(), Error> {
         [
             lease.agent.clone().unwrap_or_else(|| "-".to_owned()),
             lease.client.to_string(),
-            lease.names.join(" "),
-            lease.address.to_string(),
+            if lease.names.is_empty() { "policy".to_owned() } else { lease.names.join(" ") },
+            lease.address.clone(),
             format!("{}/{}", lease.ports, lease.protocol),
-            spell_seconds(lease.seconds_left),
+            lease.seconds_left.map_or_else(|| "-".to_owned(), spell_seconds),
         ]
     };
     Ok(table(out, columns, leases.iter().map(row))?)
@@ -84,13 +85,15 @@ mod tests {
             address: "192.0.2.7".parse().unwrap(),
             protocol: Protocol::Tcp,
             ports: "443".into(),
-            seconds_left: 44,
+            seconds_left: Some(44),
             names: vec!["api.example.com".into()],
         };
+        let named = LeaseRow { address: "10.20.0.0/16".into(), seconds_left: None, names: Vec::new(), ..lease.clone() };
         let mut out = Vec::new();
-        show(&mut out, &[lease]).unwrap();
+        show(&mut out, &[lease, named]).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let words: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(words, ["claude", "10.77.0.2", "api.example.com", "192.0.2.7", "443/tcp", "44s"], "{text}");
+        let words = |row| text.lines().nth(row).unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(words(1), ["claude", "10.77.0.2", "api.example.com", "192.0.2.7", "443/tcp", "44s"], "{text}");
+        assert_eq!(words(2), ["claude", "10.77.0.2", "policy", "10.20.0.0/16", "443/tcp", "-"], "{text}");
     }
 }

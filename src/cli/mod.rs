@@ -14,6 +14,7 @@ mod import;
 mod leases;
 mod man;
 mod output;
+mod reload;
 mod report;
 mod ruleset;
 mod run;
@@ -63,6 +64,7 @@ enum Command {
     Status(status::Arguments),
     Leases(leases::Arguments),
     Denials(denials::Arguments),
+    Reload(reload::Arguments),
     Ruleset(ruleset::Arguments),
     Down(down::Arguments),
     Completions(completions::Arguments),
@@ -91,6 +93,7 @@ impl CommandLine {
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),
+            Command::Reload(arguments) => reload::execute(&arguments, out),
             Command::Ruleset(arguments) => ruleset::execute(&arguments, out),
             Command::Down(arguments) => down::execute(&arguments, out),
             Command::Completions(arguments) => completions::execute(&arguments, out),

@@ -14,7 +14,7 @@ use crate::{config_file, daemon};
 /// Loads the rules first and answers afterwards; whatever fails in between
 /// leaves the rules standing. SIGTERM and Ctrl-C end the daemon and leave the
 /// wall closed: leases run out, nothing new opens. `cedarwall down` takes the
-/// wall away.
+/// wall away. SIGHUP, like `cedarwall reload`, has the policy read again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cedarwall check --config cedarwall.toml && cedarwall serve --config cedarwall.toml

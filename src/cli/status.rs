@@ -47,7 +47,7 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         ("upstream", house.upstream.join(", ")),
         ("policy", format!("{} ({} policies)", house.policy, house.policies)),
         ("clients", house.clients.to_string()),
-        ("leases", house.leases.to_string()),
+        ("leases", format!("{}, and {} addresses named by the policy", house.leases, house.statics)),
         (
             "queries",
             format!(
@@ -57,6 +57,10 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         ),
         ("release", version.clone()),
     ];
+    if let Some(refused) = &house.refused {
+        lines.push(("refused", format!("a newer policy, at {}; the one before it is in force", refused.at)));
+        lines.extend(refused.problems.iter().map(|problem| ("", problem.clone())));
+    }
     if *journal_lost > 0 {
         lines.push(("journal", format!("{journal_lost} lines were lost")));
     }
@@ -66,7 +70,7 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::HouseStatus;
+    use crate::control::{HouseStatus, RefusedPolicy};
     use crate::journal::QueryTotals;
 
     #[test]
@@ -83,6 +87,10 @@ mod tests {
                 interfaces: vec!["veth-agent".into()],
                 listen: (0..5).map(listen).collect(),
                 policies: 3,
+                refused: Some(RefusedPolicy {
+                    at: "2026-01-02T03:04:05Z".into(),
+                    problems: vec!["policies/wall.cedar:1:8: error: this is odd".into()],
+                }),
                 ..HouseStatus::default()
             },
             queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0 },
@@ -92,7 +100,13 @@ mod tests {
         show(&mut out, &status).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for shown in ["the wall stands; up for 2h 5m", "gateway on veth-agent", "7 denied", "4 lines were lost"] {
+        for shown in [
+            "the wall stands; up for 2h 5m",
+            "gateway on veth-agent",
+            "7 denied",
+            "4 lines were lost",
+            "wall.cedar:1:8: error",
+        ] {
             assert!(text.contains(shown), "{shown}: {text}");
         }
     }

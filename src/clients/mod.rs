@@ -33,6 +33,11 @@ impl Clients {
         self.0.load().get(&client).cloned()
     }
 
+    /// Every address that is known, and who asks from it.
+    pub fn known(&self) -> Vec<(Client, Identity)> {
+        self.0.load().iter().map(|(client, identity)| (*client, identity.clone())).collect()
+    }
+
     /// How many addresses are known.
     pub fn len(&self) -> usize {
         self.0.load().len()

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
-use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -27,32 +27,43 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// When no daemon answers, the user may not ask, or the answer makes no
 /// sense.
 pub fn get<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<T, Error> {
-    let body = fetch(socket, route)?;
-    let broken = |error| format!("it answers something else: {error}");
-    serde_json::from_slice(&body)
-        .map_err(|error| Error::Conversation { path: socket.to_owned(), reason: broken(error) })
+    read(socket, &fetch(socket, &Method::GET, route)?)
+}
+
+/// The same for a route that does something.
+///
+/// # Errors
+/// As [`get`].
+pub fn post<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<T, Error> {
+    read(socket, &fetch(socket, &Method::POST, route)?)
 }
 
 /// Whether a daemon on `socket` says that its wall stands and questions are
 /// answered. Blocks; not to be called inside a runtime.
 pub fn is_ready(socket: &Path) -> bool {
-    fetch(socket, "/readyz").is_ok()
+    fetch(socket, &Method::GET, "/readyz").is_ok()
 }
 
-fn fetch(socket: &Path, route: &str) -> Result<Bytes, Error> {
+fn read<T: DeserializeOwned>(socket: &Path, body: &[u8]) -> Result<T, Error> {
+    let broken = |error| format!("it answers something else: {error}");
+    serde_json::from_slice(body).map_err(|error| Error::Conversation { path: socket.to_owned(), reason: broken(error) })
+}
+
+fn fetch(socket: &Path, method: &Method, route: &str) -> Result<Bytes, Error> {
     let broken = |reason: String| Error::Conversation { path: socket.to_owned(), reason };
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| broken(error.to_string()))?;
     runtime.block_on(async {
         let stream = UnixStream::connect(socket).await.map_err(|error| refused(socket, &error))?;
-        let answer = timeout(PATIENCE, ask(stream, route)).await;
+        let answer = timeout(PATIENCE, ask(stream, method, route)).await;
         answer.map_err(|_| broken(format!("no answer within {}s", PATIENCE.as_secs())))?.map_err(broken)
     })
 }
 
-async fn ask(stream: UnixStream, route: &str) -> Result<Bytes, String> {
+async fn ask(stream: UnixStream, method: &Method, route: &str) -> Result<Bytes, String> {
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(in_words)?;
-    let request = Request::get(route).header(HOST, "cedarwall").body(Empty::<Bytes>::new()).map_err(in_words)?;
+    let request = Request::builder().method(method).uri(route).header(HOST, "cedarwall");
+    let request = request.body(Empty::<Bytes>::new()).map_err(in_words)?;
     let answered = async {
         let response = requests.send_request(request).await.map_err(in_words)?;
         let status = response.status();

@@ -9,10 +9,12 @@
 //! | `GET /status` | [`Status`] |
 //! | `GET /leases` | a list of [`LeaseRow`] |
 //! | `GET /denials` | [`DenialReport`] |
+//! | `POST /reload` | the policy is read again: [`ReloadReport`] |
 //!
 //! A walled client cannot reach it (G12): a file in the daemon's own mount
 //! namespace is no address a packet can go to, and mode 0660 keeps other
-//! users of the host out. There is nothing here that changes the wall.
+//! users of the host out. Nothing here changes the wall but what whoever may
+//! write the policy files has decided.
 
 mod client;
 mod server;
@@ -27,7 +29,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::client::{get, is_ready};
+pub use self::client::{get, is_ready, post};
 pub use self::socket::ControlSocket;
 use crate::core::query::Protocol;
 use crate::journal::{Denials, QueryTotals};
@@ -40,8 +42,14 @@ pub trait House: Send + Sync + 'static {
     /// How the wall is set up, and how long it has run.
     fn status(&self) -> impl Future<Output = HouseStatus> + Send;
 
-    /// Every live lease.
+    /// All that is open.
     fn leases(&self) -> impl Future<Output = Vec<LeaseRow>> + Send;
+
+    /// Has the policy read again.
+    ///
+    /// # Errors
+    /// In words for the operator, when the daemon is about to stop.
+    fn reload(&self) -> impl Future<Output = Result<ReloadReport, String>> + Send;
 
     /// What the kernel itself has counted.
     ///
@@ -91,24 +99,60 @@ pub struct HouseStatus {
     pub clients: usize,
     /// Live leases.
     pub leases: usize,
+    /// Addresses that the policy names itself, open without DNS.
+    pub statics: usize,
+    /// The last attempt to load the policy again, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedPolicy>,
 }
 
-/// One live lease: one element of a kernel set.
+/// A policy that was to replace the one in force, and cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedPolicy {
+    /// When it was tried (RFC 3339).
+    pub at: String,
+    /// What is wrong with it, one line each.
+    pub problems: Vec<String>,
+}
+
+/// What came of reading the policy again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// Whether it is in force; if not, the one before stays.
+    pub loaded: bool,
+    /// The policy's file or folder.
+    pub policy: String,
+    /// How many policies it holds.
+    pub policies: usize,
+    /// What is doubtful about it, one line each.
+    pub warnings: Vec<String>,
+    /// What is wrong with it, one line each; or what kept it from being
+    /// carried out in full.
+    pub problems: Vec<String>,
+    /// Kernel elements that it closed.
+    pub closed_elements: usize,
+    /// Flows that it ended.
+    pub ended_flows: usize,
+}
+
+/// What is open: one element of a kernel set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRow {
     /// For whom.
     pub client: IpAddr,
     /// The principal of that address.
     pub agent: Option<String>,
-    /// To which address.
-    pub address: IpAddr,
+    /// To which address; to which prefix, where the policy names one.
+    pub address: String,
     /// Over which protocol.
     pub protocol: Protocol,
     /// To which ports: `443`, `8000-8080` or `every`.
     pub ports: String,
-    /// Whole seconds until it ends.
-    pub seconds_left: u64,
-    /// The names that need it.
+    /// Whole seconds until it ends; absent where it stays until the policy
+    /// changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// The names that need it; none where the policy names the address.
     pub names: Vec<String>,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::socket::ControlSocket;
-use super::{DenialReport, Error, House, KernelCounts, LeaseRow, Status};
+use super::{DenialReport, Error, House, KernelCounts, LeaseRow, ReloadReport, Status};
 use crate::journal::Journal;
 
 /// How long a stopping server waits for requests it is still answering.
@@ -79,6 +79,7 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/status", get(status::<H>))
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
+        .route("/reload", post(reload::<H>))
         .with_state(desk)
 }
 
@@ -98,6 +99,10 @@ async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
 
 async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
     Json(desk.house.leases().await)
+}
+
+async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadReport>, (StatusCode, String)> {
+    desk.house.reload().await.map(Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error))
 }
 
 async fn denials<H: House>(State(desk): State<Desk<H>>) -> Json<DenialReport> {
@@ -126,9 +131,15 @@ struct CounterLabels {
 /// What only the daemon and the kernel know. Where the kernel cannot be read
 /// its metrics are absent, which says so; a zero would not.
 async fn register_house<H: House>(registry: &mut Registry, house: &H) {
-    let leases = Gauge::<i64>::default();
-    leases.set(i64::try_from(house.status().await.leases).unwrap_or(i64::MAX));
-    registry.register("leases", "Live leases", leases);
+    let status = house.status().await;
+    for (name, help, count) in [
+        ("leases", "Live leases", status.leases),
+        ("statics", "Addresses that the policy names itself, open without DNS", status.statics),
+    ] {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    }
 
     let ready = Gauge::<i64>::default();
     ready.set(i64::from(house.is_ready()));

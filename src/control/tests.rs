@@ -36,9 +36,13 @@ impl House for ToyHouse {
             address: "192.0.2.7".parse().unwrap(),
             protocol: Protocol::Tcp,
             ports: "443".into(),
-            seconds_left: 30,
+            seconds_left: Some(30),
             names: vec!["api.example.com".into()],
         }]
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, String> {
+        Ok(ReloadReport { loaded: true, policies: 3, ..ReloadReport::default() })
     }
 
     async fn kernel(&self) -> Result<KernelCounts, String> {
@@ -97,6 +101,11 @@ async fn every_route_answers_and_the_socket_goes_with_the_daemon() {
     assert_eq!(leases, house.leases().await);
     let denials: DenialReport = ask(&path, "/denials").await.unwrap();
     assert_eq!((denials.kernel[0].packets, denials.kernel_error), (7, None));
+
+    assert!(raw(&path, "/reload").await.starts_with("HTTP/1.1 405"), "asking must not do anything");
+    let socket = path.clone();
+    let report: ReloadReport = spawn_blocking(move || post(&socket, "/reload")).await.unwrap().unwrap();
+    assert_eq!((report.loaded, report.policies), (true, 3));
 
     let metrics = raw(&path, "/metrics").await;
     assert!(metrics.contains("content-type: application/openmetrics-text"), "{metrics}");

@@ -65,6 +65,20 @@ pub enum Event {
         /// Warnings, one line each.
         warnings: Vec<String>,
     },
+    /// A policy was to replace the one in force, and cannot be used.
+    PolicyRefused {
+        /// The file or folder.
+        path: String,
+        /// What is wrong with it, one line each.
+        problems: Vec<String>,
+    },
+    /// What the policy permits no longer was closed.
+    Revoked {
+        /// Kernel elements taken out.
+        elements: usize,
+        /// Flows that had been admitted, and were ended.
+        flows: usize,
+    },
     /// The rules are in the kernel and were read back.
     WallUp {
         /// The nftables table.
@@ -130,6 +144,8 @@ impl Event {
             Self::QueryDenied { .. } => "query.denied",
             Self::QueryFailed { .. } => "query.failed",
             Self::PolicyLoaded { .. } => "policy.loaded",
+            Self::PolicyRefused { .. } => "policy.refused",
+            Self::Revoked { .. } => "policy.revoked",
             Self::WallUp { .. } => "wall.up",
             Self::TableRestored { .. } => "table.restored",
             Self::JournalLost { .. } => "journal.lost",
@@ -177,6 +193,10 @@ struct Fields<'a> {
     count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     warnings: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,6 +254,12 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 warnings: (!warnings.is_empty()).then_some(warnings),
                 ..Self::default()
             },
+            Event::PolicyRefused { path, problems } => {
+                Self { event: code, path: Some(path), problems: Some(problems), ..Self::default() }
+            }
+            Event::Revoked { elements, flows } => {
+                Self { event: code, count: Some(*elements), flows: Some(*flows), ..Self::default() }
+            }
             Event::WallUp { table, mode, listen } => {
                 Self { event: code, table: Some(table), mode: Some(mode), listen: Some(listen), ..Self::default() }
             }

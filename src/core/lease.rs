@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
+
 use super::decision::{Failure, Opening, Reason};
 use super::name::Name;
 use super::query::{Client, Port, PortRange, Protocol};
@@ -37,6 +39,26 @@ pub struct Wanted {
     pub ttl: Ttl,
     /// The longest the lease may live, where the policy looks at the time.
     pub at_most: Option<Duration>,
+    /// The aliases that led from the name to the addresses.
+    pub aliases: Arc<[Name]>,
+    /// The policy that permitted it.
+    pub generation: Generation,
+}
+
+/// Which policy decided: the first since the daemon's start, the second, and
+/// so on. What an older one decided opens nothing any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// The policy the daemon starts with.
+    pub const FIRST: Self = Self(1);
+
+    /// The policy that replaces this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
 }
 
 impl Wanted {
@@ -69,6 +91,45 @@ pub struct StaticGrant {
     pub protocol: Protocol,
     /// Which ports.
     pub ports: PortRange,
+}
+
+impl StaticGrant {
+    /// Whether a flow of `client` to `address` and `port` is one of those it
+    /// opens.
+    pub fn covers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port) -> bool {
+        self.client == client
+            && self.protocol == protocol
+            && self.first.is_ipv4() == address.is_ipv4()
+            && (self.first..=self.last).contains(&address)
+            && self.ports.contains(port)
+    }
+
+    /// Its addresses as a person writes them: an address, a prefix, or both
+    /// ends.
+    pub fn addresses(&self) -> String {
+        let prefixes: Vec<IpNet> = match (self.first, self.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Ipv4Subnets::new(first, last, 0).map(IpNet::from).take(2).collect()
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Ipv6Subnets::new(first, last, 0).map(IpNet::from).take(2).collect()
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Vec::new(),
+        };
+        match prefixes.as_slice() {
+            _ if self.first == self.last => self.first.to_string(),
+            [prefix] => prefix.to_string(),
+            _ => format!("{}-{}", self.first, self.last),
+        }
+    }
+}
+
+impl From<&Key> for StaticGrant {
+    /// The flows that a lease opens.
+    fn from(key: &Key) -> Self {
+        let Key { client, address, protocol, ports } = *key;
+        Self { client, first: address, last: address, protocol, ports: ports.range() }
+    }
 }
 
 /// What a client may reach at addresses that policies name themselves.
@@ -107,7 +168,7 @@ pub enum Ports {
 
 impl Ports {
     /// The cheapest elements for a run of ports.
-    fn listing(range: PortRange) -> Box<dyn Iterator<Item = Self>> {
+    pub(super) fn listing(range: PortRange) -> Box<dyn Iterator<Item = Self>> {
         if range == PortRange::ALL {
             return Box::new(std::iter::once(Self::All));
         }
@@ -155,4 +216,26 @@ pub enum Refusal {
     Denied(Reason),
     /// The kernel refused, or did not answer.
     Failed(Failure),
+    /// The policy that permitted it is no longer in force: judge again.
+    Superseded,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_a_policy_are_written_as_a_person_would() {
+        let written = |first: &str, last: &str| {
+            let first: IpAddr = first.parse().unwrap();
+            let last = last.parse().unwrap();
+            StaticGrant { client: Client::new(first), first, last, protocol: Protocol::Tcp, ports: PortRange::ALL }
+                .addresses()
+        };
+        assert_eq!(written("192.0.2.7", "192.0.2.7"), "192.0.2.7");
+        assert_eq!(written("10.20.0.0", "10.20.255.255"), "10.20.0.0/16");
+        assert_eq!(written("2001:db8::", "2001:db8::ffff"), "2001:db8::/112");
+        assert_eq!(written("10.20.0.1", "10.20.0.9"), "10.20.0.1-10.20.0.9");
+        assert_eq!(written("0.0.0.0", "255.255.255.255"), "0.0.0.0/0");
+    }
 }

@@ -4,15 +4,22 @@
 //! has to be told, and touches nothing; once the kernel has acknowledged the
 //! batch, [`Ledger::commit`] writes it down. A batch the kernel refuses is
 //! dropped, and the ledger is as it was.
+//!
+//! Leases that have run out are remembered for a while: flows outlive them,
+//! and a new policy ([`revision`]) has a word on those, too.
+
+pub mod revision;
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::LeaseSettings;
 use super::decision::Reason;
-use super::lease::{Key, Ports, Wanted};
+use super::lease::{Generation, Key, Ports, Wanted};
 use super::name::Name;
-use super::query::{Client, Port, PortRange};
+use super::query::{Client, Port, PortRange, Protocol};
 use super::time::{Moment, Ttl};
 
 /// The longest comment an element carries. With the attribute's type, length
@@ -29,6 +36,15 @@ pub struct Ledger {
     /// The keys with a run of ports, which have to be found by overlap.
     runs: BTreeSet<Key>,
     held: HashMap<Client, u32>,
+    lapsed: Lapsed,
+}
+
+/// Leases that have run out, as many as a set of the kernel holds; the oldest
+/// goes first.
+#[derive(Debug, Default)]
+struct Lapsed {
+    leases: HashMap<Key, Lease>,
+    order: BTreeSet<(Moment, Key)>,
 }
 
 /// One lease: who needs it, and until when.
@@ -36,20 +52,33 @@ pub struct Ledger {
 pub struct Lease {
     /// The client on whose account it counts.
     account: Client,
-    /// Each name that led here, and until when it needs the lease. Never
-    /// empty.
-    holders: Vec<(Name, Moment)>,
+    /// Each name that led here. Never empty.
+    holders: Vec<Holder>,
+}
+
+/// A name that needs a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holder {
+    name: Name,
+    /// Who asked for it last.
+    asked_by: Client,
+    /// The aliases that led from it to the address.
+    aliases: Arc<[Name]>,
+    /// The policy that permitted it.
+    generation: Generation,
+    /// How long it needs the lease.
+    until: Moment,
 }
 
 impl Lease {
     /// When the last name that needs it stops needing it.
     pub fn until(&self) -> Moment {
-        self.holders.iter().map(|(_, until)| *until).max().unwrap_or_default()
+        self.holders.iter().map(|holder| holder.until).max().unwrap_or_default()
     }
 
     /// The names that need it.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.holders.iter().map(|(name, _)| name)
+        self.holders.iter().map(|holder| &holder.name)
     }
 
     /// The comment its kernel element carries: as many of its names as fit.
@@ -125,6 +154,7 @@ impl Ledger {
             expiries: BTreeSet::new(),
             runs: BTreeSet::new(),
             held: HashMap::new(),
+            lapsed: Lapsed::default(),
         }
     }
 
@@ -139,12 +169,11 @@ impl Ledger {
         self.count(plan, now, wanted)?;
         for key in wanted.keys() {
             for piece in self.pieces(plan, key, now) {
+                let holder = Holder::of(wanted, term.until);
                 let next = match self.lease(plan, &piece, now) {
-                    None => {
-                        Lease { account: wanted.client, holders: vec![(wanted.name.clone(), term.until)] }.into_first()
-                    }
-                    Some(lease) if lease.is_held_under(&wanted.name, term.needed_until) => continue,
-                    Some(lease) => lease.held_also_by(&wanted.name, term.until, now),
+                    None => Lease { account: wanted.client, holders: vec![holder] }.into_first(),
+                    Some(lease) if lease.is_held_by(&holder, term.needed_until) => continue,
+                    Some(lease) => lease.held_also_by(holder, now),
                 };
                 plan.next.insert(piece, Some(next));
             }
@@ -156,6 +185,7 @@ impl Ledger {
     pub fn commit(&mut self, plan: Plan) {
         for (key, next) in plan.next {
             self.forget(&key);
+            self.lapsed.take(&key);
             if let Some(Next { lease, .. }) = next {
                 *self.held.entry(lease.account).or_default() += 1;
                 self.expiries.insert((lease.until(), key));
@@ -174,7 +204,9 @@ impl Ledger {
             if until > now {
                 break;
             }
-            self.forget(&key);
+            if let Some(lease) = self.forget(&key) {
+                self.lapsed.remember(key, lease, self.settings.set_size);
+            }
             expired += 1;
         }
         expired
@@ -192,6 +224,16 @@ impl Ledger {
     /// Every lease there is.
     pub fn leases(&self) -> impl Iterator<Item = (&Key, &Lease)> {
         self.leases.iter()
+    }
+
+    /// Whether a flow of `client` to `address` and `port` is open now.
+    pub fn covers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port, now: Moment) -> bool {
+        let key = |ports| Key { client, address, protocol, ports };
+        let is_live = |key: &Key| self.leases.get(key).is_some_and(|lease| lease.until() > now);
+        let runs = key(Ports::Run(Port::MIN.into()))..=key(Ports::Run(Port::MAX.into()));
+        is_live(&key(Ports::One(port)))
+            || is_live(&key(Ports::All))
+            || self.runs.range(runs).any(|run| run.ports.range().contains(port) && is_live(run))
     }
 
     /// How many leases there are.
@@ -220,8 +262,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn forget(&mut self, key: &Key) {
-        let Some(lease) = self.leases.remove(key) else { return };
+    fn forget(&mut self, key: &Key) -> Option<Lease> {
+        let lease = self.leases.remove(key)?;
         self.runs.remove(key);
         self.expiries.remove(&(lease.until(), *key));
         if let Some(held) = self.held.get_mut(&lease.account) {
@@ -230,6 +272,7 @@ impl Ledger {
                 self.held.remove(&lease.account);
             }
         }
+        Some(lease)
     }
 
     /// The live lease of `key`, as it would be after `plan`.
@@ -303,29 +346,65 @@ impl Term {
 }
 
 impl Lease {
-    /// Whether it is held under `name` for long enough already.
-    fn is_held_under(&self, name: &Name, needed_until: Moment) -> bool {
-        self.holders.iter().any(|(holder, until)| holder == name && *until >= needed_until)
+    /// Whether `holder` holds it just so, and for long enough already.
+    fn is_held_by(&self, holder: &Holder, needed_until: Moment) -> bool {
+        self.holders.iter().any(|known| known.is_like(holder) && known.until >= needed_until)
     }
 
     fn as_change(&self, key: Key, now: Moment, relabelled: bool) -> Change {
         Change::Set { key, lifetime: self.until().left(now), comment: self.comment(), relabelled }
     }
 
-    /// The same lease with `name` among its holders, without those that have
+    /// The same lease with `holder` among its holders, without those that have
     /// run out. No holder's term is ever shortened.
-    fn held_also_by(mut self, name: &Name, until: Moment, now: Moment) -> Next {
+    fn held_also_by(mut self, holder: Holder, now: Moment) -> Next {
         let label = self.comment();
-        self.holders.retain(|(holder, holds_until)| holder == name || *holds_until > now);
-        match self.holders.iter_mut().find(|(holder, _)| holder == name) {
-            Some((_, holds_until)) => *holds_until = until.max(*holds_until),
-            None => self.holders.push((name.clone(), until)),
+        self.holders.retain(|known| known.name == holder.name || known.until > now);
+        match self.holders.iter_mut().find(|known| known.name == holder.name) {
+            Some(known) => *known = Holder { until: holder.until.max(known.until), ..holder },
+            None => self.holders.push(holder),
         }
         Next { relabelled: self.comment() != label, lease: self }
     }
 
     fn into_first(self) -> Next {
         Next { lease: self, relabelled: false }
+    }
+}
+
+impl Holder {
+    fn of(wanted: &Wanted, until: Moment) -> Self {
+        Self {
+            name: wanted.name.clone(),
+            asked_by: wanted.client,
+            aliases: Arc::clone(&wanted.aliases),
+            generation: wanted.generation,
+            until,
+        }
+    }
+
+    /// Whether both are one name, reached over the same aliases and permitted
+    /// by the same policy.
+    fn is_like(&self, other: &Self) -> bool {
+        self.name == other.name && self.generation == other.generation && self.aliases == other.aliases
+    }
+}
+
+impl Lapsed {
+    fn remember(&mut self, key: Key, lease: Lease, at_most: u32) {
+        self.order.insert((lease.until(), key));
+        self.leases.insert(key, lease);
+        while self.order.len() > usize::try_from(at_most).unwrap_or(usize::MAX) {
+            if let Some((_, oldest)) = self.order.pop_first() {
+                self.leases.remove(&oldest);
+            }
+        }
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Lease> {
+        let lease = self.leases.remove(key)?;
+        self.order.remove(&(lease.until(), *key));
+        Some(lease)
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod decision;
 pub mod event;
+pub mod judge;
 pub mod lease;
 pub mod ledger;
 pub mod name;
@@ -19,6 +20,7 @@ pub mod ranges;
 pub mod record;
 pub mod rule;
 pub mod screen;
+pub mod statics;
 pub mod table;
 pub mod target;
 pub mod time;

@@ -1,29 +1,40 @@
 //! What the daemon tells its operator.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
+
 use super::mode_name;
+use super::reload::Reloading;
 use crate::clients::Clients;
-use crate::control::{House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow};
+use crate::control::{House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport};
 use crate::core::config::{Config, Mode, PacketVerdict};
-use crate::core::lease::Ports;
-use crate::core::query::Client;
-use crate::nft::firewall::{Firewall, LeaseView};
+use crate::core::query::{Client, PortRange};
+use crate::gate::InForce;
+use crate::nft::firewall::{Firewall, LeaseView, StaticView};
 use crate::nft::inspect;
 
 /// The running daemon, as the control interface sees it. It exists once the
 /// wall stands and questions are answered.
 pub(super) struct DaemonHouse {
     config: Config,
-    policies: usize,
+    in_force: Arc<ArcSwap<InForce>>,
     clients: Clients,
     firewall: Firewall,
+    reloading: Reloading,
     started: Instant,
 }
 
 impl DaemonHouse {
-    pub(super) fn new(config: Config, policies: usize, clients: Clients, firewall: Firewall) -> Self {
-        Self { config, policies, clients, firewall, started: Instant::now() }
+    pub(super) fn new(
+        config: Config,
+        in_force: Arc<ArcSwap<InForce>>,
+        clients: Clients,
+        firewall: Firewall,
+        reloading: Reloading,
+    ) -> Self {
+        Self { config, in_force, clients, firewall, reloading, started: Instant::now() }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -34,16 +45,29 @@ impl DaemonHouse {
         LeaseRow {
             client: lease.key.client.address(),
             agent: self.agent(lease.key.client),
-            address: lease.key.address,
+            address: lease.key.address.to_string(),
             protocol: lease.key.protocol,
-            ports: match lease.key.ports {
-                Ports::All => "every".to_owned(),
-                ports @ (Ports::One(_) | Ports::Run(_)) => ports.range().to_string(),
-            },
-            seconds_left: lease.left.as_secs(),
+            ports: spell(lease.key.ports.range()),
+            seconds_left: Some(lease.left.as_secs()),
             names: lease.names.clone(),
         }
     }
+
+    fn static_row(&self, view: &StaticView) -> LeaseRow {
+        LeaseRow {
+            client: view.grant.client.address(),
+            agent: self.agent(view.grant.client),
+            address: view.grant.addresses(),
+            protocol: view.grant.protocol,
+            ports: spell(view.grant.ports),
+            seconds_left: view.left.map(|left| left.as_secs()),
+            names: Vec::new(),
+        }
+    }
+}
+
+fn spell(ports: PortRange) -> String {
+    if ports == PortRange::ALL { "every".to_owned() } else { ports.to_string() }
 }
 
 impl House for DaemonHouse {
@@ -65,18 +89,25 @@ impl House for DaemonHouse {
             listen: self.config.dns.listen.iter().map(ToString::to_string).collect(),
             upstream: self.config.dns.upstream.iter().map(ToString::to_string).collect(),
             policy: self.config.policy.path.display().to_string(),
-            policies: self.policies,
+            policies: self.in_force.load().policy.len(),
             clients: self.clients.len(),
             leases: self.firewall.leases().await.len(),
+            statics: self.firewall.statics().await.len(),
+            refused: self.reloading.refused(),
         }
     }
 
     async fn leases(&self) -> Vec<LeaseRow> {
         let mut rows: Vec<_> = self.firewall.leases().await.iter().map(|lease| self.lease_row(lease)).collect();
+        rows.extend(self.firewall.statics().await.iter().map(|view| self.static_row(view)));
         rows.sort_by(|left, right| {
-            (&left.names, left.client, left.address).cmp(&(&right.names, right.client, right.address))
+            (&left.names, left.client, &left.address).cmp(&(&right.names, right.client, &right.address))
         });
         rows
+    }
+
+    async fn reload(&self) -> Result<ReloadReport, String> {
+        self.reloading.reload().await.ok_or_else(|| "the daemon is about to stop".to_owned())
     }
 
     async fn kernel(&self) -> Result<KernelCounts, String> {

@@ -6,6 +6,8 @@
 //! nothing opens by accident; `cedarwall down` is the way to take it away.
 
 mod house;
+mod reload;
+mod statics;
 
 use std::io;
 use std::sync::Arc;
@@ -19,16 +21,18 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::house::DaemonHouse;
+use self::reload::Reloader;
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode};
 use crate::core::event::{Event, Report};
-use crate::core::policy::{Loaded, Policy};
+use crate::core::lease::Generation;
+use crate::core::policy::Loaded;
 use crate::core::problem::Problem;
 use crate::core::screen::Rules;
 use crate::core::time::{Ttl, WallTime};
 use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
-use crate::gate::Gate;
+use crate::gate::{Gate, InForce};
 use crate::journal::{self, Journal};
 use crate::nft::firewall::{Firewall, Setup};
 use crate::nft::{self, install, ruleset};
@@ -89,9 +93,10 @@ pub fn serve(config: Config) -> Result<(), Error> {
 
 /// Puts the wall up, answers until a signal comes, and lets go.
 async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Result<(), Error> {
+    // From here on it means: read the policy again.
+    let hangup = signal(SignalKind::hangup())?;
     // Two daemons would undo each other's work: the socket is taken first.
     let control = ControlSocket::bind(&config.control.socket)?;
-    let policies = loaded.policy.len();
     journal.report(policy_event(config, &loaded));
 
     let text = ruleset::render(config, &host::identity());
@@ -107,24 +112,36 @@ async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Resul
 
     let clients = Clients::new(&config.clients);
     let rules = Rules { allow_ranges: config.wall.allow_ranges.clone(), max_ttl: Ttl::within(config.lease.max) };
-    let policy: Arc<ArcSwap<Policy>> = Arc::new(ArcSwap::from_pointee(loaded.policy));
-    let gate = Gate::new(policy, Forwarder::new(&config.dns, rules), firewall.clone());
+    let first = InForce { policy: loaded.policy, generation: Generation::FIRST };
+    let in_force = Arc::new(ArcSwap::from_pointee(first));
+    let (mut reloader, reloading) = Reloader::new(
+        config.policy.path.clone(),
+        config.policy.catch_all_forbid,
+        Arc::clone(&in_force),
+        clients.clone(),
+        firewall.clone(),
+        Arc::clone(journal),
+    );
+    reloader.open_statics().await?;
+    let gate = Gate::new(Arc::clone(&in_force), Forwarder::new(&config.dns, rules), firewall.clone());
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));
 
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(config.clone(), policies, clients, firewall);
+    let house = DaemonHouse::new(config.clone(), in_force, clients, firewall, reloading);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
+    let mut reloader = tokio::spawn(reloader.run(hangup));
     journal.report(up_event(config));
 
     let cause = tokio::select! {
         cause = signalled() => cause?,
         _ = &mut resolver => return Err(Error::Ended("the DNS listeners")),
         _ = &mut operator => return Err(Error::Ended("the control socket")),
+        _ = &mut reloader => return Err(Error::Ended("the reloading of the policy")),
     };
     stop.send_replace(true);
     let drained = timeout(DRAIN, async { (resolver.await, operator.await) }).await;

@@ -63,9 +63,13 @@ impl Open for &FakeKernel {
     }
 }
 
-fn policy(text: &str) -> Arc<ArcSwap<Policy>> {
+fn policy(text: &str) -> Arc<ArcSwap<InForce>> {
+    Arc::new(ArcSwap::from_pointee(in_force(text, Generation::FIRST)))
+}
+
+fn in_force(text: &str, generation: Generation) -> InForce {
     let sources = Sources { policies: vec![("p.cedar".into(), text.into())], ..Sources::default() };
-    Arc::new(ArcSwap::from_pointee(Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy))
+    InForce { policy: Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy, generation }
 }
 
 const API: &str = r#"permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
@@ -184,4 +188,59 @@ async fn with_every_address_closed_there_is_no_answer() {
     let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
     assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)));
     assert_eq!(kernel.opened(), []);
+}
+
+/// An upstream during whose wait another policy comes into force.
+struct SlowUpstream<'a> {
+    upstream: &'a FakeUpstream,
+    in_force: Arc<ArcSwap<InForce>>,
+    next: &'static str,
+}
+
+impl Resolve for SlowUpstream<'_> {
+    async fn resolve(&self, question: &Question) -> Result<Resolved, Failure> {
+        self.in_force.store(Arc::new(in_force(self.next, Generation::FIRST.next())));
+        self.upstream.resolve(question).await
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_a_new_policy_is_judged_by_it() {
+    let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
+    let other = r#"permit(principal, action == Action::"net.connect", resource == Resource::"b.example.com:443");"#;
+    for (next, expected) in [(other, 0), (API, 1)] {
+        let (in_force, kernel) = (policy(API), FakeKernel::that(Ok(())));
+        let slow = SlowUpstream { upstream: &upstream, in_force: Arc::clone(&in_force), next };
+        let gate = Gate::new(in_force, slow, &kernel);
+        let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
+        assert_eq!(kernel.opened().len(), expected, "{outcome:?}");
+        let wanted = kernel.wanted.lock().unwrap();
+        assert!(wanted.iter().all(|wanted| wanted.generation == Generation::FIRST.next()));
+    }
+}
+
+/// A firewall that knows of a newer policy than the gate, once.
+struct Ahead<'a> {
+    kernel: &'a FakeKernel,
+    in_force: Arc<ArcSwap<InForce>>,
+}
+
+impl Open for Ahead<'_> {
+    async fn open(&self, wanted: Wanted) -> Result<Opened, Refusal> {
+        if wanted.generation < Generation::FIRST.next() {
+            self.in_force.store(Arc::new(in_force(API, Generation::FIRST.next())));
+            return Err(Refusal::Superseded);
+        }
+        (&self.kernel).open(wanted).await
+    }
+}
+
+#[tokio::test]
+async fn what_the_firewall_refuses_as_outdated_is_judged_again_and_answered() {
+    let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
+    let (in_force, kernel) = (policy(API), FakeKernel::that(Ok(())));
+    let gate = Gate::new(Arc::clone(&in_force), &upstream, Ahead { kernel: &kernel, in_force });
+    let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
+    assert!(matches!(outcome, Outcome::Answered(_)), "{outcome:?}");
+    assert_eq!((kernel.opened().len(), upstream.asked.load(Ordering::SeqCst)), (1, 1));
 }

@@ -130,6 +130,8 @@ impl Counters {
                 self.observe(*micros);
             }
             Event::PolicyLoaded { .. }
+            | Event::PolicyRefused { .. }
+            | Event::Revoked { .. }
             | Event::WallUp { .. }
             | Event::TableRestored { .. }
             | Event::JournalLost { .. }

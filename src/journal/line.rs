@@ -49,6 +49,13 @@ impl fmt::Display for Spoken<'_> {
                 write!(formatter, "policy {path} is in force: {policies} policies")?;
                 listed(formatter, "; ", warnings.iter().map(|warning| warning.escape_debug()))
             }
+            Event::PolicyRefused { path, problems } => {
+                write!(formatter, "policy {path} is refused, the one in force stays")?;
+                listed(formatter, ": ", problems.iter().map(|problem| problem.escape_debug()))
+            }
+            Event::Revoked { elements, flows } => {
+                write!(formatter, "the policy closed what it no longer permits: {elements} elements, {flows} flows")
+            }
             Event::WallUp { table, mode, listen } => {
                 write!(formatter, "the wall is up: {mode}, nftables table {table}")?;
                 listed(formatter, ", answering on ", listen.iter())

@@ -118,7 +118,9 @@ fn tell(event: &Event) {
     match event {
         Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
+        Event::PolicyRefused { .. } => tracing::error!("{line}"),
         Event::PolicyLoaded { .. }
+        | Event::Revoked { .. }
         | Event::QueryAnswered { .. }
         | Event::QueryEmpty { .. }
         | Event::QueryDenied { .. }

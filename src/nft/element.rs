@@ -1,4 +1,4 @@
-//! Leases as set elements on the wire: keys, comments, messages.
+//! Leases and statics as set elements on the wire: keys, comments, messages.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use crate::core::config::TableName;
-use crate::core::lease::{Key, Ports};
+use crate::core::lease::{Key, Ports, StaticGrant};
 use crate::core::ledger::Change;
-use crate::core::query::Port;
+use crate::core::query::{Client, Port, Protocol};
+use crate::core::statics::StaticChange;
 
 /// `NFNL_SUBSYS_NFTABLES`: whom a batch is for (linux/netfilter/nfnetlink.h).
 const NFTABLES: u16 = 10;
@@ -21,6 +22,10 @@ const NFTABLES: u16 = 10;
 const DATA_VALUE: u16 = 1;
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`: how `nft` marks a comment in user data.
 const COMMENT: u8 = 0;
+/// The comment of an element that a policy names, as a lease's is its name.
+const NAMED_BY_POLICY: &str = "policy";
+/// How long an element lives that is added only to be deleted.
+const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// How an element that may be there already is given a new lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,39 +47,46 @@ pub struct Batch {
     pub last: u32,
 }
 
-/// Encodes `changes` as one batch on `table`; the first message has sequence
-/// number `first`.
-pub fn batch(table: &TableName, changes: &[Change], renewal: Renewal, first: u32) -> Batch {
-    let mut operations: Vec<NfTablesMessage> = Vec::with_capacity(changes.len());
+/// What changes of leases are in nftables' words, for [`batch`].
+pub fn leases(table: &TableName, changes: &[Change], renewal: Renewal) -> Vec<NfTablesMessage> {
+    let mut operations = Vec::with_capacity(changes.len());
     for change in changes {
         match change {
             Change::Set { key, lifetime, comment, relabelled } => {
-                let set = || SetElementMessage { attributes: attributes(table, key, Some((*lifetime, comment))) };
-                if *relabelled || renewal == Renewal::Replace {
-                    operations.push(NfTablesMessage::NewSetElement(set()));
-                    operations.push(NfTablesMessage::DeleteSetElement(SetElementMessage {
-                        attributes: attributes(table, key, None),
-                    }));
-                }
-                operations.push(NfTablesMessage::NewSetElement(set()));
+                let anew = *relabelled || renewal == Renewal::Replace;
+                Element::of_lease(table, key).set(Some(*lifetime), comment, anew, &mut operations);
             }
-            // Adding first makes sure that there is something to delete: a
-            // missing element would abort the whole batch.
-            Change::Remove(key) => {
-                let brief = Some((Duration::from_secs(1), ""));
-                operations.push(NfTablesMessage::NewSetElement(SetElementMessage {
-                    attributes: attributes(table, key, brief),
-                }));
-                operations.push(NfTablesMessage::DeleteSetElement(SetElementMessage {
-                    attributes: attributes(table, key, None),
-                }));
+            Change::Remove(key) => Element::of_lease(table, key).remove(Some(BRIEFLY), &mut operations),
+        }
+    }
+    operations
+}
+
+/// What changes of statics are in nftables' words, for [`batch`].
+pub fn statics(table: &TableName, changes: &[StaticChange], renewal: Renewal) -> Vec<NfTablesMessage> {
+    let mut operations = Vec::with_capacity(changes.len());
+    for change in changes {
+        match change {
+            // Nothing but what is really renewed is deleted: to an interval
+            // set a deletion is dear.
+            StaticChange::Add(grant, lifetime) => {
+                Element::of_static(table, grant).set(*lifetime, NAMED_BY_POLICY, false, &mut operations);
+            }
+            StaticChange::Renew(grant, lifetime) => {
+                let anew = renewal == Renewal::Replace;
+                Element::of_static(table, grant).set(Some(*lifetime), NAMED_BY_POLICY, anew, &mut operations);
+            }
+            StaticChange::Remove(grant, was_timed) => {
+                Element::of_static(table, grant).remove(was_timed.then_some(BRIEFLY), &mut operations);
             }
         }
     }
-    encode(operations, first)
+    operations
 }
 
-fn encode(operations: Vec<NfTablesMessage>, first: u32) -> Batch {
+/// Encodes `operations` as one batch; its first message has sequence number
+/// `first`.
+pub fn batch(operations: Vec<NfTablesMessage>, first: u32) -> Batch {
     let mut bytes = Vec::with_capacity(256 * operations.len());
     let mut sequence = first;
     let mut push = |flags: u16, message: NetfilterMessage| {
@@ -104,29 +116,88 @@ fn encode(operations: Vec<NfTablesMessage>, first: u32) -> Batch {
     Batch { bytes, last }
 }
 
-fn attributes(table: &TableName, key: &Key, life: Option<(Duration, &str)>) -> Vec<SetElementList> {
-    let mut element =
-        vec![SetElementAttribute::Key(DataAttribute::Value(concatenation(key, key.ports.range().first())))];
-    if matches!(key.ports, Ports::Run(_)) {
-        let end = concatenation(key, key.ports.range().last());
-        element.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(DATA_VALUE, end)]));
-    }
-    if let Some((lifetime, comment)) = life {
-        // Without the expiration, adding it again with the same timeout would
-        // change nothing. Zero would mean for ever.
-        let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).max(1);
-        element.push(SetElementAttribute::Timeout(millis));
-        element.push(SetElementAttribute::Expiration(millis));
-        element.push(SetElementAttribute::UserData(user_data(comment)));
-    }
-    vec![
-        SetElementList::Table(table.as_str().to_owned()),
-        SetElementList::Set(set_of(key).to_owned()),
-        SetElementList::Elements(vec![ListAttribute::Element(element)]),
-    ]
+/// An element: where it is and what it is called by.
+struct Element<'a> {
+    table: &'a TableName,
+    set: &'static str,
+    key: Vec<u8>,
+    /// The other end, in an interval set.
+    end: Option<Vec<u8>>,
 }
 
-/// The set an element lives in.
+impl<'a> Element<'a> {
+    fn of_lease(table: &'a TableName, key: &Key) -> Self {
+        let point =
+            |port| concatenation(key.client, key.address, key.protocol, (key.ports != Ports::All).then_some(port));
+        let range = key.ports.range();
+        let end = matches!(key.ports, Ports::Run(_)).then(|| point(range.last()));
+        Self { table, set: set_of(key), key: point(range.first()), end }
+    }
+
+    fn of_static(table: &'a TableName, grant: &StaticGrant) -> Self {
+        let point = |address, port| concatenation(grant.client, address, grant.protocol, Some(port));
+        Self {
+            table,
+            set: if grant.first.is_ipv4() { "static4" } else { "static6" },
+            key: point(grant.first, grant.ports.first()),
+            end: Some(point(grant.last, grant.ports.last())),
+        }
+    }
+
+    /// Adds it, or sets its time anew; `anew` replaces what is there, comment
+    /// and all.
+    fn set(&self, lifetime: Option<Duration>, comment: &str, anew: bool, operations: &mut Vec<NfTablesMessage>) {
+        if anew {
+            operations.push(self.addition(lifetime, comment));
+            operations.push(self.deletion());
+        }
+        operations.push(self.addition(lifetime, comment));
+    }
+
+    /// Takes it out. Adding it first makes sure that there is something to
+    /// delete: a missing element would abort the whole batch.
+    fn remove(&self, lifetime: Option<Duration>, operations: &mut Vec<NfTablesMessage>) {
+        operations.push(self.addition(lifetime, ""));
+        operations.push(self.deletion());
+    }
+
+    fn addition(&self, lifetime: Option<Duration>, comment: &str) -> NfTablesMessage {
+        let mut attributes = self.position();
+        if let Some(lifetime) = lifetime {
+            // Without the expiration, adding it again with the same timeout
+            // would change nothing. Zero would mean for ever.
+            let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).max(1);
+            attributes.push(SetElementAttribute::Timeout(millis));
+            attributes.push(SetElementAttribute::Expiration(millis));
+        }
+        attributes.push(SetElementAttribute::UserData(user_data(comment)));
+        NfTablesMessage::NewSetElement(self.message(attributes))
+    }
+
+    fn deletion(&self) -> NfTablesMessage {
+        NfTablesMessage::DeleteSetElement(self.message(self.position()))
+    }
+
+    fn position(&self) -> Vec<SetElementAttribute> {
+        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(self.key.clone()))];
+        if let Some(end) = &self.end {
+            attributes.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(DATA_VALUE, end.clone())]));
+        }
+        attributes
+    }
+
+    fn message(&self, attributes: Vec<SetElementAttribute>) -> SetElementMessage {
+        SetElementMessage {
+            attributes: vec![
+                SetElementList::Table(self.table.as_str().to_owned()),
+                SetElementList::Set(self.set.to_owned()),
+                SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
+            ],
+        }
+    }
+}
+
+/// The set a lease lives in.
 pub fn set_of(key: &Key) -> &'static str {
     match (key.address, key.ports) {
         (IpAddr::V4(_), Ports::One(_)) => "lease4",
@@ -141,16 +212,16 @@ pub fn set_of(key: &Key) -> &'static str {
 /// client . address . protocol . port, each field padded to 32 bits as the
 /// kernel's registers are. Client and address are of one family: a client
 /// reaches an address only from an address of the same family.
-fn concatenation(key: &Key, port: Port) -> Vec<u8> {
+fn concatenation(client: Client, address: IpAddr, protocol: Protocol, port: Option<Port>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(40);
-    for address in [key.client.address(), key.address] {
+    for address in [client.address(), address] {
         match address {
             IpAddr::V4(address) => bytes.extend_from_slice(&address.octets()),
             IpAddr::V6(address) => bytes.extend_from_slice(&address.octets()),
         }
     }
-    bytes.extend_from_slice(&[key.protocol.number(), 0, 0, 0]);
-    if key.ports != Ports::All {
+    bytes.extend_from_slice(&[protocol.number(), 0, 0, 0]);
+    if let Some(port) = port {
         bytes.extend_from_slice(&port.number().to_be_bytes());
         bytes.extend_from_slice(&[0, 0]);
     }

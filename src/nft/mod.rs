@@ -6,6 +6,7 @@
 //! all the time; they go over netlink ([`element`], [`transaction`]) from the
 //! one thread that owns the ledger ([`firewall`]).
 
+mod conntrack;
 pub mod element;
 pub mod firewall;
 pub mod inspect;
@@ -34,6 +35,12 @@ pub enum Error {
         /// In what it differs.
         difference: String,
     },
+    /// The kernel does not take what the policy opens or closes.
+    #[error("the kernel does not hold what the policy says, and nobody gets an answer until it does: {0}")]
+    NotTaken(transaction::Refused),
+    /// The firewall's thread has ended.
+    #[error("the firewall has ended; the wall stays closed")]
+    FirewallGone,
     /// The kernel gives no netlink socket, or no thread.
     #[error("cannot reach nftables in the kernel: {0}")]
     Netlink(#[from] std::io::Error),

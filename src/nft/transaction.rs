@@ -6,11 +6,13 @@ use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nftables::{GenAttribute, GenMessage, NfTablesMessage};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 use thiserror::Error;
 
 use super::element::{self, Renewal};
 use crate::core::config::TableName;
 use crate::core::ledger::Change;
+use crate::core::statics::StaticChange;
 
 /// `MSG_DONTWAIT`: the kernel handles a batch inside `sendmsg`, so every reply
 /// is already waiting when that returns.
@@ -18,6 +20,8 @@ const DO_NOT_WAIT: i32 = nix::libc::MSG_DONTWAIT;
 /// Room for the replies to one batch: at most one per message, 36 octets each
 /// with `NETLINK_CAP_ACK`.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// What fits into one datagram on any system.
+const MODEST: usize = 64 << 10;
 /// Changes in one batch; the kernel's time per batch grows with its length.
 pub const MAX_CHANGES: usize = 500;
 
@@ -27,6 +31,8 @@ pub struct Connection {
     table: TableName,
     renewal: Renewal,
     sequence: u32,
+    /// Octets that are sure to fit into one datagram.
+    room: usize,
 }
 
 /// Why a batch was not applied. Then none of it was.
@@ -58,20 +64,42 @@ impl Connection {
         // Replies need not repeat the request.
         socket.set_cap_ack(true)?;
         socket.set_rx_buf_sz(i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX))?;
-        Ok(Self { socket, table, renewal, sequence: 1 })
+        Ok(Self { socket, table, renewal, sequence: 1, room: MODEST })
     }
 
-    /// Applies all `changes` in one transaction.
+    /// Applies all `changes` of leases in one transaction.
     ///
     /// # Errors
     /// When it was not applied, or it is not certain that it was.
     pub fn apply(&mut self, changes: &[Change]) -> Result<(), Refused> {
+        self.commit(element::leases(&self.table, changes, self.renewal))
+    }
+
+    /// Applies all `changes` of statics in one transaction.
+    ///
+    /// # Errors
+    /// When it was not applied, or it is not certain that it was.
+    pub fn apply_statics(&mut self, changes: &[StaticChange]) -> Result<(), Refused> {
+        self.commit(element::statics(&self.table, changes, self.renewal))
+    }
+
+    fn commit(&mut self, operations: Vec<NfTablesMessage>) -> Result<(), Refused> {
         self.drain();
-        let batch = element::batch(&self.table, changes, self.renewal, self.sequence);
+        let batch = element::batch(operations, self.sequence);
         let first = self.sequence;
         self.sequence = batch.last.wrapping_add(2).max(1);
+        self.make_room(batch.bytes.len()).map_err(Refused::Unacknowledged)?;
         self.socket.send(&batch.bytes, 0).map_err(Refused::Unacknowledged)?;
         self.acknowledgement(first, batch.last)
+    }
+
+    /// A transaction is one datagram, however long.
+    fn make_room(&mut self, octets: usize) -> io::Result<()> {
+        if octets > self.room {
+            setsockopt(&self.socket, SndBufForce, &octets)?;
+            self.room = octets;
+        }
+        Ok(())
     }
 
     /// The ruleset's generation: the kernel counts every commit, whoever made

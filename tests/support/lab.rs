@@ -206,3 +206,28 @@ pub fn greeter(port: u16) {
         }
     });
 }
+
+/// A TCP connection of the agent's to a [`greeter`], held open.
+pub struct Conversation {
+    stream: std::net::TcpStream,
+}
+
+impl Conversation {
+    /// Connects from `namespace`, and reads the greeting.
+    pub fn begin(lab: &Lab, namespace: &str, address: &str) -> Self {
+        let address: SocketAddr = address.parse().expect("an address");
+        let patience = Duration::from_secs(2);
+        let mut stream =
+            lab.within(namespace, || std::net::TcpStream::connect_timeout(&address, patience).expect("a connection"));
+        stream.set_read_timeout(Some(patience)).expect("a timeout");
+        std::io::Read::read_exact(&mut stream, &mut [0; 6]).expect("the greeting");
+        Self { stream }
+    }
+
+    /// Whether what is said is echoed within `patience`.
+    pub fn goes_on(&mut self, patience: Duration) -> bool {
+        self.stream.set_read_timeout(Some(patience)).expect("a timeout");
+        let said = std::io::Write::write_all(&mut self.stream, b"x").is_ok();
+        said && std::io::Read::read_exact(&mut self.stream, &mut [0; 1]).is_ok()
+    }
+}

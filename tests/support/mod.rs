@@ -8,6 +8,7 @@ pub mod client;
 pub mod lab;
 pub mod nft;
 pub mod released;
+pub mod room;
 pub mod upstream;
 pub mod wall;
 pub mod ways;

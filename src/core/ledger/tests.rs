@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::decision::Opening;
-use crate::core::lease::Grant;
+use crate::core::lease::{Generation, Grant};
 use crate::core::query::Protocol;
 
 const SETTINGS: LeaseSettings = LeaseSettings {
@@ -42,6 +42,8 @@ fn wanted(name: &str, ports: PortRange, ttl: u32) -> Wanted {
         grants: vec![Grant { client, address, openings }],
         ttl: Ttl::from_wire(ttl),
         at_most: None,
+        aliases: Arc::default(),
+        generation: Generation::FIRST,
     }
 }
 

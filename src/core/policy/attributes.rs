@@ -29,7 +29,8 @@ impl Attributes {
         let mut attributes = Self::default();
         let mut problems = Vec::new();
         for Element { value, place } in elements {
-            let kind = value.pointer("/uid/type").or_else(|| value.pointer("/uid/__entity/type")).and_then(Value::as_str);
+            let kind =
+                value.pointer("/uid/type").or_else(|| value.pointer("/uid/__entity/type")).and_then(Value::as_str);
             let known = match kind {
                 Some("Agent") => &mut attributes.of_agents,
                 Some("Team") => &mut attributes.of_teams,
@@ -54,7 +55,9 @@ impl Attributes {
 
 fn noted(known: &mut BTreeMap<String, String>, name: &str, value: &Value) -> Result<(), String> {
     let kind = type_of(value).ok_or_else(|| {
-        format!("the attribute `{name}` has no type: use a string, a whole number, true or false, or a list of one kind")
+        format!(
+            "the attribute `{name}` has no type: use a string, a whole number, true or false, or a list of one kind"
+        )
     })?;
     match known.get(name) {
         Some(other) if *other != kind => {

@@ -70,8 +70,7 @@ impl<'a> Circumstances<'a> {
         context.insert("host".into(), host.clone());
         context.insert("port".into(), port.clone());
         context.insert("protocol".into(), Value::from(self.vocabulary.protocol(target.protocol)));
-        let attributes =
-            [("host".into(), PartialValue::Value(host)), ("port".into(), PartialValue::Value(port))];
+        let attributes = [("host".into(), PartialValue::Value(host)), ("port".into(), PartialValue::Value(port))];
         let resource = Entity::new_with_attr_partial_value(
             self.vocabulary.resource(target.id),
             attributes,

@@ -312,10 +312,7 @@ impl Policy {
 /// Every protocol's ports in runs that no policy of `slices` can tell apart.
 fn openings(slices: &[&Slice]) -> Vec<Opening> {
     let runs = runs(slices);
-    Protocol::ALL
-        .into_iter()
-        .flat_map(|protocol| runs.iter().map(move |&ports| Opening { protocol, ports }))
-        .collect()
+    Protocol::ALL.into_iter().flat_map(|protocol| runs.iter().map(move |&ports| Opening { protocol, ports })).collect()
 }
 
 fn permit(mentions: Mentions, policies: BTreeSet<PolicyId>, openings: Vec<Opening>) -> Permit {

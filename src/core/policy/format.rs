@@ -6,8 +6,8 @@ use cedar_policy::PolicySet;
 use cedar_policy_formatter::{Config, policies_str_to_pretty};
 
 use super::super::problem::{Place, Problem};
-use super::statement::one_line;
 use super::reading;
+use super::statement::one_line;
 
 /// A policy is laid out within so many columns where it can be.
 const COLUMNS: usize = 80;

@@ -30,15 +30,17 @@ struct Link {
 /// Text that is no list of links, links of unknown templates, slots that are
 /// not filled or do not exist, and values that are no entities.
 pub(super) fn linked(file: &str, text: &str, templates: &[Template]) -> Result<Vec<Statement>, Vec<Problem>> {
-    let known: HashMap<&str, &Template> =
-        templates.iter().map(|template| (template.id.as_str(), template)).collect();
+    let known: HashMap<&str, &Template> = templates.iter().map(|template| (template.id.as_str(), template)).collect();
     let mut statements = Vec::new();
     let mut problems = Vec::new();
     let example = "write [{\"template_id\": \"t\", \"link_id\": \"t-claude\", \
                    \"args\": {\"?principal\": \"Agent::\\\"claude\\\"\"}}]";
     let elements = elements(file, text, example).map_err(|problem| vec![problem.of(Rule::TemplateLink)])?;
     for Element { value, place } in elements {
-        match serde_json::from_value(value).map_err(|error| error.to_string()).and_then(|link| made(&link, &place, &known)) {
+        match serde_json::from_value(value)
+            .map_err(|error| error.to_string())
+            .and_then(|link| made(&link, &place, &known))
+        {
             Ok(statement) => statements.push(statement),
             Err(message) => {
                 let problem = Problem::error(place, one_line(&message)).of(Rule::TemplateLink);
@@ -97,7 +99,8 @@ fn slot_named(slot: &str) -> Result<SlotId, String> {
 
 /// An entity without a place: Cedar's would count from the value's own start.
 fn entity(slot: &str, text: &str) -> Result<EntityUID, String> {
-    let parsed = EntityUID::from_str(text).map_err(|_| format!("`{text}` of `{slot}` is no entity like Agent::\"claude\""))?;
+    let parsed =
+        EntityUID::from_str(text).map_err(|_| format!("`{text}` of `{slot}` is no entity like Agent::\"claude\""))?;
     let (kind, id) = parsed.components();
     let kind = ast::EntityType::from_normalized_str(&kind.to_string()).map_err(|error| error.to_string())?;
     Ok(EntityUID::from_components(kind, id, None))

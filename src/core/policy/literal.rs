@@ -264,7 +264,9 @@ mod tests {
         ] {
             assert_eq!(resource(id).unwrap_err().help, instead, "{id}");
         }
-        for id in ["10.0.0.0/33:1", "[2001:db8::1]", "[2001:db8::1", "300.1.1.1:80", "1.2.3:80", "[api.example.com]:443"] {
+        for id in
+            ["10.0.0.0/33:1", "[2001:db8::1]", "[2001:db8::1", "300.1.1.1:80", "1.2.3:80", "[api.example.com]:443"]
+        {
             assert_eq!(resource(id).unwrap_err().rule, Rule::AddressForm, "{id}");
         }
         for id in ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"] {

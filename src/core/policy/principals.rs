@@ -8,8 +8,8 @@ use cedar_policy_core::ast;
 use serde_json::Value;
 
 use super::super::problem::{Place, Problem, nearest};
-use super::super::rule::Rule;
 use super::super::query::Agent;
+use super::super::rule::Rule;
 use super::json_list::Element;
 use super::lint::{Facts, Known};
 use super::literal;
@@ -49,8 +49,7 @@ impl Principals {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Self::of(entities, vocabulary)
-            .map_err(|error| vec![Problem::error(start, one_line(&error)).of(Rule::Entities)])
+        Self::of(entities, vocabulary).map_err(|error| vec![Problem::error(start, one_line(&error)).of(Rule::Entities)])
     }
 
     fn of(entities: Vec<Entity>, vocabulary: &Vocabulary) -> Result<Self, String> {

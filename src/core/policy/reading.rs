@@ -18,9 +18,8 @@ pub(super) fn parsed(file: &str, text: &str) -> Result<PolicySet, Vec<Problem>> 
     if let Some((offset, message)) = code::excess(text) {
         return Err(vec![Problem::error(Place::of_offset(file, text, offset), message).of(Rule::TooDeep)]);
     }
-    PolicySet::from_str(text)
-        .map_err(|errors| {
-            let origin = Origin::whole(file, text);
-            errors.iter().map(|error| described(&origin, text, error)).collect()
-        })
+    PolicySet::from_str(text).map_err(|errors| {
+        let origin = Origin::whole(file, text);
+        errors.iter().map(|error| described(&origin, text, error)).collect()
+    })
 }

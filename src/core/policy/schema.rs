@@ -32,9 +32,9 @@ impl Vocabulary {
     /// Parses the built-in schema, with `attributes` declared in it.
     pub(super) fn new(attributes: &Attributes) -> Result<Self, Problem> {
         let broken = |what: String| Problem::error(None, format!("the schema is not usable: {what}"));
-        let (schema, _) = Schema::from_cedarschema_str(&attributes.declared_in(TEXT)).map_err(|error| broken(error.to_string()))?;
-        let type_named =
-            |name: &str| EntityType::from_normalized_str(name).map_err(|error| broken(error.to_string()));
+        let (schema, _) =
+            Schema::from_cedarschema_str(&attributes.declared_in(TEXT)).map_err(|error| broken(error.to_string()))?;
+        let type_named = |name: &str| EntityType::from_normalized_str(name).map_err(|error| broken(error.to_string()));
         let action = type_named("Action")?;
         Ok(Self {
             schema,

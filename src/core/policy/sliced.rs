@@ -64,10 +64,6 @@ impl SlicedSet {
             let policies = numbers.iter().filter_map(|number| self.policies.get(*number as usize));
             policies.map(|policy| policy.id().clone()).collect()
         };
-        Response {
-            allowed: answer.is_permitted(),
-            reasons: ids(answer.reasons()),
-            errors: ids(&answer.errors),
-        }
+        Response { allowed: answer.is_permitted(), reasons: ids(answer.reasons()), errors: ids(&answer.errors) }
     }
 }

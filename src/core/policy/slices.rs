@@ -64,11 +64,7 @@ impl Slices {
     }
 
     /// Where `entity` stands, which is in all of `above`.
-    pub(super) fn standing<'a>(
-        &self,
-        entity: &EntityUID,
-        above: impl IntoIterator<Item = &'a EntityUID>,
-    ) -> Standing {
+    pub(super) fn standing<'a>(&self, entity: &EntityUID, above: impl IntoIterator<Item = &'a EntityUID>) -> Standing {
         let mut above: Vec<_> = above.into_iter().filter_map(|entity| self.marks.of(entity)).collect();
         above.sort_unstable();
         Standing { own: self.marks.of(entity), kind: self.marks.types.get(entity.entity_type()).copied(), above }
@@ -233,8 +229,9 @@ impl Marks {
             PrincipalOrResourceConstraint::In(reference) => {
                 filled(reference).map_or(Limit::Nothing, |entity| Limit::In(self.entity(&entity)))
             }
-            PrincipalOrResourceConstraint::IsIn(kind, reference) => filled(reference)
-                .map_or(Limit::Nothing, |entity| Limit::IsIn(self.kind(kind), self.entity(&entity))),
+            PrincipalOrResourceConstraint::IsIn(kind, reference) => {
+                filled(reference).map_or(Limit::Nothing, |entity| Limit::IsIn(self.kind(kind), self.entity(&entity)))
+            }
         }
     }
 

@@ -308,7 +308,9 @@ mod tests {
 
     #[test]
     fn a_mistake_in_one_statement_hides_none_in_another() {
-        let problems = parsed("permit(principal);\npermit(principal, action, resource);\n\n forbid(princpal, action, resource);").unwrap_err();
+        let problems =
+            parsed("permit(principal);\npermit(principal, action, resource);\n\n forbid(princpal, action, resource);")
+                .unwrap_err();
         let places: Vec<_> = problems.iter().map(|problem| problem.place.clone().unwrap()).collect();
         let lines: BTreeSet<_> = places.iter().map(|place| place.line).collect();
         assert_eq!(lines, BTreeSet::from([1, 4]), "{problems:?}");
@@ -316,7 +318,9 @@ mod tests {
 
     #[test]
     fn statements_of_many_pieces_keep_their_places_and_numbers() {
-        let text: String = (0..3000).map(|n| format!("// {n};\npermit(principal, action, resource in Domain::\"d{n}.example\");\n")).collect();
+        let text: String = (0..3000)
+            .map(|n| format!("// {n};\npermit(principal, action, resource in Domain::\"d{n}.example\");\n"))
+            .collect();
         let statements = parsed(&text).unwrap();
         assert!(text.len() > 2 * CHUNK);
         let last = statements.last().unwrap();

@@ -154,14 +154,8 @@ impl Policy {
         let principal = self.principals.entity(asker.agent, &self.vocabulary);
         let mentions = self.mentions_of(slice);
         let request = || {
-            let circumstances = Circumstances::new(
-                &self.vocabulary,
-                principal,
-                asker.client,
-                asker.now,
-                Some(address),
-                mentions,
-            )?;
+            let circumstances =
+                Circumstances::new(&self.vocabulary, principal, asker.client, asker.now, Some(address), mentions)?;
             let (id, host) = (literal.to_string(), literal.host());
             let domains = Default::default();
             circumstances.connection(Target { id: &id, host: &host, domains: &domains, protocol, port: literal.port() })

@@ -8,7 +8,7 @@ use cedar_policy_core::ast;
 use ipnet::IpNet;
 
 use super::super::super::decision::{Opening, Permit, PolicyId};
-use super::super::super::lease::{Grant, Key, Wanted};
+use super::super::super::lease::{Generation, Grant, Key, Wanted};
 use super::super::super::name::Name;
 use super::super::super::query::{Port, PortRange, Protocol, RecordKind};
 use super::super::super::question::Question;
@@ -113,6 +113,14 @@ fn placed(question: &Question, opening: Opening) -> Placement {
     let address = if is_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let client = question.client();
     let grant = Grant { client, address, openings: Arc::new([opening]) };
-    let wanted = Wanted { client, name, grants: vec![grant], ttl: Ttl::ZERO, at_most: None };
+    let wanted = Wanted {
+        client,
+        name,
+        grants: vec![grant],
+        ttl: Ttl::ZERO,
+        at_most: None,
+        aliases: Arc::default(),
+        generation: Generation::default(),
+    };
     Placement { opening, kept: Kept::Leases(wanted.keys().collect()) }
 }

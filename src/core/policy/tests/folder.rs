@@ -50,7 +50,8 @@ fn an_attribute_has_one_type() {
 
 #[test]
 fn a_linked_template_permits_under_the_links_id() {
-    let template = "@id(\"reach\")\npermit(principal == ?principal, action == Action::\"net.connect\", resource == ?resource);";
+    let template =
+        "@id(\"reach\")\npermit(principal == ?principal, action == Action::\"net.connect\", resource == ?resource);";
     let links = r#"[{"template_id": "reach", "link_id": "a-api", "args": {"?principal": "Agent::\"a\"", "?resource": "Resource::\"api.example.com:443\""}}]"#;
     let loaded = load(template, None, Some(links)).unwrap();
     assert_eq!(loaded.warnings, []);

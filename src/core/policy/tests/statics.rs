@@ -60,11 +60,7 @@ fn a_network_is_judged_address_by_address() {
     let tcp: Vec<_> = opened(&policy, "claude", "10.20.9.9").into_iter().filter(|told| told.ends_with("tcp")).collect();
     assert_eq!(
         tcp,
-        [
-            "10.20.0.0-10.20.2.255 5432/tcp",
-            "10.20.4.0-10.20.9.8 5432/tcp",
-            "10.20.9.10-10.20.255.255 5432/tcp"
-        ]
+        ["10.20.0.0-10.20.2.255 5432/tcp", "10.20.4.0-10.20.9.8 5432/tcp", "10.20.9.10-10.20.255.255 5432/tcp"]
     );
 }
 

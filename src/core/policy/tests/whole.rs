@@ -187,7 +187,11 @@ fn connection(whole: &PolicySet, query: &Query, protocol: Protocol, port: Port, 
     let request =
         Request::new(agent, uid("Action", "net.connect"), uid("Resource", &id), with_now(context), None).unwrap();
     let attributes = json!({"host": host, "port": port.number()});
-    judged(whole, &request, json!({"uid": {"type": "Resource", "id": id}, "attrs": attributes, "parents": ancestors(host)}))
+    judged(
+        whole,
+        &request,
+        json!({"uid": {"type": "Resource", "id": id}, "attrs": attributes, "parents": ancestors(host)}),
+    )
 }
 
 fn records(whole: &PolicySet, query: &Query) -> Told {

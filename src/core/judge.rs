@@ -1,0 +1,107 @@
+//! Judging again what is open, when a new policy comes into force: the same
+//! questions as on a query's journey, without asking anybody upstream.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::decision::{Decision, Opening};
+use super::ledger::revision::{Holding, Verdict};
+use super::name::Name;
+use super::policy::Policy;
+use super::query::{Agent, Client, PortRange, Query, RecordKind};
+use super::time::WallTime;
+
+/// Who a client is: its principal, and every address it has.
+pub type Who<'a> = dyn Fn(Client) -> Option<(Agent, Arc<[Client]>)> + 'a;
+
+/// Judges `holdings` under `policy`. Whoever is unknown may nothing.
+pub fn judge(policy: &Policy, holdings: Vec<Holding>, who: &Who<'_>, now: WallTime) -> Vec<Verdict> {
+    // Many elements rest on one answer: each port of a run is one.
+    let mut known: HashMap<(Client, Name, Arc<[Name]>, IpAddr), Arc<[Opening]>> = HashMap::new();
+    let mut judged = Vec::with_capacity(holdings.len());
+    for holding in holdings {
+        let question = (holding.asked_by, holding.name.clone(), Arc::clone(&holding.aliases), holding.key.address);
+        let openings = known.entry(question).or_insert_with(|| openings(policy, &holding, who, now));
+        let of_protocol = openings.iter().filter(|opening| opening.protocol == holding.key.protocol);
+        let permitted: Vec<PortRange> = of_protocol.map(|opening| opening.ports).collect();
+        judged.push(Verdict { holding, permitted });
+    }
+    judged
+}
+
+/// What the policy would open for the holding's name on its address.
+fn openings(policy: &Policy, holding: &Holding, who: &Who<'_>, now: WallTime) -> Arc<[Opening]> {
+    let Some((agent, addresses)) = who(holding.asked_by) else { return Arc::default() };
+    let address = holding.key.address;
+    let query = Query {
+        client: holding.asked_by,
+        addresses,
+        agent,
+        name: holding.name.clone(),
+        kind: if address.is_ipv4() { RecordKind::A } else { RecordKind::Aaaa },
+        dnssec_ok: false,
+        checking_disabled: false,
+    };
+    let Decision::Permit(permit) = policy.decide(&query, now) else { return Arc::default() };
+    if holding.aliases.iter().any(|alias| policy.forbids_alias(&query, alias, now).is_some()) {
+        return Arc::default();
+    }
+    if permit.judges_addresses { policy.openings_of(&query, address, now) } else { permit.openings }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::config::CatchAllForbid;
+    use crate::core::lease::{Key, Ports};
+    use crate::core::policy::Sources;
+    use crate::core::query::{Port, Protocol};
+
+    const NOW: WallTime = WallTime(1_700_000_000_000);
+
+    fn verdict(policy: &str, aliases: &[&str], agent: Option<&str>) -> Vec<PortRange> {
+        let sources = Sources { policies: vec![("p.cedar".into(), policy.into())], ..Sources::default() };
+        let policy = Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy;
+        let client = Client::new("10.77.0.2".parse().unwrap());
+        let ports = Ports::One(Port::new(443).unwrap());
+        let address = "203.0.113.7".parse().unwrap();
+        let holding = Holding {
+            key: Key { client, address, protocol: Protocol::Tcp, ports },
+            name: Name::parse("api.example.com").unwrap(),
+            asked_by: client,
+            aliases: aliases.iter().map(|alias| Name::parse(alias).unwrap()).collect(),
+        };
+        let who = |_| agent.map(|agent| (Agent::parse(agent).unwrap(), Arc::from([client])));
+        judge(&policy, vec![holding], &who, NOW).remove(0).permitted
+    }
+
+    const PERMIT: &str = r#"permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
+
+    #[test]
+    fn what_a_query_would_open_is_permitted_still() {
+        let port = Port::new(443).unwrap();
+        assert_eq!(verdict(PERMIT, &[], Some("claude")), [port.into()]);
+        assert_eq!(verdict(PERMIT, &["eu.example.net"], Some("claude")), [port.into()]);
+    }
+
+    #[test]
+    fn another_agent_a_stranger_and_a_forbidden_alias_may_nothing() {
+        let forbid = r#"forbid(principal, action == Action::"net.connect", resource in Domain::"example.net");"#;
+        assert_eq!(verdict(PERMIT, &[], Some("ci")), []);
+        assert_eq!(verdict(PERMIT, &[], None), []);
+        assert_eq!(verdict(&format!("{PERMIT}{forbid}"), &["eu.example.net"], Some("claude")), []);
+    }
+
+    #[test]
+    fn an_address_that_the_policy_now_judges_is_judged() {
+        let within = |range: &str| {
+            format!(
+                "{} when {{ context has ip && context.ip.isInRange(ip(\"{range}\")) }};",
+                PERMIT.trim_end_matches(';')
+            )
+        };
+        assert_eq!(verdict(&within("203.0.113.0/24"), &[], Some("claude")).len(), 1);
+        assert_eq!(verdict(&within("192.0.2.0/24"), &[], Some("claude")), []);
+    }
+}
