@@ -43,8 +43,7 @@ impl<'a> Covers<'a> {
     fn of(scopes: &'a [Scope<'a>]) -> Self {
         let mut covers = Self { scopes, first: FxHashMap::default(), named: FxHashSet::default() };
         for (index, scope) in scopes.iter().enumerate() {
-            // Both are told of by themselves, not once for each they cover.
-            if is_catch_all(scope.statement.ast()) || is_for_everybody(scope) {
+            if is_told_by_itself(scope) {
                 continue;
             }
             let (who, what) = (hash(&scope.who), what_hash(&scope.what));
@@ -56,7 +55,7 @@ impl<'a> Covers<'a> {
     }
 
     fn doubt(&self, index: usize, scope: &Scope, principals: &Principals) -> Option<Problem> {
-        if is_catch_all(scope.statement.ast()) || is_for_everybody(scope) {
+        if is_told_by_itself(scope) {
             return None;
         }
         let wider = |effect| self.wider(index, scope, effect, principals);
@@ -115,6 +114,12 @@ impl<'a> Covers<'a> {
         named.dedup();
         named
     }
+}
+
+/// Whether it covers so much that it is told of by itself, and not once for
+/// each that it covers.
+fn is_told_by_itself(scope: &Scope) -> bool {
+    scope.what == What::Everything && (is_for_everybody(scope) || is_catch_all(scope.statement.ast()))
 }
 
 fn dead(permit: &Scope, forbid: &Scope) -> Problem {

@@ -105,9 +105,13 @@ mod tests {
         for text in ["MX", "TXT", "CAA", "TYPE44", "TYPE65535"] {
             assert_eq!(types.fault(text), None, "{text}");
         }
-        for (text, help) in
-            [("mx", "`MX`"), ("TYPE15", "`MX`"), ("TYPE044", "`TYPE44`"), ("TXTT", "`TXT`"), ("SSHFP", "TYPE44")]
-        {
+        for (text, help) in [
+            ("mx", "did you mean `MX`"),
+            ("TYPE15", "did you mean `MX`"),
+            ("TYPE044", "`TYPE44`"),
+            ("TXTT", "did you mean `TXT`"),
+            ("SSHFP", "TYPE44"),
+        ] {
             assert!(types.fault(text).unwrap().1.contains(help), "{text}: {:?}", types.fault(text));
         }
         for text in ["A", "AAAA", "HTTPS", "SVCB"] {

@@ -62,8 +62,6 @@ fn ascii_look(label: &str) -> Option<String> {
             continue;
         }
         let seen: String = skeleton(character.encode_utf8(&mut [0; 4])).collect();
-        // The skeleton of `m` itself is `rn`.
-        let seen = if seen == "rn" { "m" } else { &seen };
         if !seen.bytes().all(|octet| octet.is_ascii_alphanumeric()) {
             return None;
         }

@@ -127,6 +127,9 @@ fn near_misses(mentions: &Mentions) -> Vec<Problem> {
         }
     }
     let meant = probably_meant(&counts, |more, less| more > less);
+    if meant.is_empty() {
+        return Vec::new();
+    }
     mentions.names.iter().filter_map(|mention| near_miss(mention, &meant)).collect()
 }
 
@@ -144,10 +147,11 @@ fn near_miss(mention: &Mention<Name>, meant: &FxHashMap<&str, &str>) -> Option<P
 
 /// The domain that one owner has, as far as the public suffix list knows.
 fn registrable(name: &Name) -> Option<&str> {
-    let registrable = psl::domain_str(name.as_str())?;
+    let domain = psl::domain(name.as_str().as_bytes())?;
+    let registrable = std::str::from_utf8(domain.as_bytes()).ok()?;
     let (_, ending) = registrable.rsplit_once('.')?;
     // What ends in nothing is told of already.
-    is_known(ending).then_some(registrable)
+    (domain.suffix().is_known() || PRIVATE.contains(&ending)).then_some(registrable)
 }
 
 #[cfg(test)]
