@@ -34,6 +34,7 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	for folder in $(filter-out policies/story,$(POLICIES)); do $(CEDARWALL) check $$folder || exit 1; done
 	$(CEDARWALL) check --catch-all-forbid default-deny policies/story
 	$(CEDARWALL) test $(POLICIES:%=%/tests.txt)
+	$(CEDARWALL) fmt --check policies
 	$(CEDARWALL) man | MANROFFSEQ= man --warnings --local-file - > /dev/null
 	for file in nft/*.nft; do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
 	$(CEDARWALL) ruleset --config cedarwall.toml | $(ISOLATED) nft -c -f /dev/stdin

@@ -17,10 +17,17 @@ pub const DEFAULT: &str = "/etc/cedarwall/cedarwall.toml";
 /// # Errors
 /// When it cannot be read, or with every problem in it.
 pub fn read(path: &Path) -> Result<Config, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
-    let config = Config::parse(&path.display().to_string(), &text).map_err(Error::Wrong)?;
+    let config = Config::parse(&path.display().to_string(), &text(path)?).map_err(Error::Wrong)?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     Ok(config.relative_to(folder))
+}
+
+/// The text of the file at `path`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn text(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })
 }
 
 /// Why there is no configuration.

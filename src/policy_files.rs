@@ -1,8 +1,10 @@
 //! The edge to policy files: a `.cedar` file, or a folder of them with an
-//! optional `entities.json` and `links.json`, into [`Sources`].
+//! optional `entities.json` and `links.json`, into [`Sources`]; and back to
+//! the disk what was laid out anew.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -84,6 +86,49 @@ pub fn read_all<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Sources
     Ok(all)
 }
 
+/// The file at `path`, or every `.cedar` file of the folder there and of the
+/// folders below it, in the order of their names. What is hidden is left
+/// alone, and so is a folder behind a symbolic link.
+///
+/// # Errors
+/// Names the folder that cannot be read.
+pub fn files_below(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !fs::metadata(path).map_err(|source| unreadable(path, source))?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = policy_files(path)?;
+    for entry in visible(path)? {
+        if !entry.is_symlink() && entry.is_dir() {
+            files.extend(files_below(&entry)?);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Puts `text` in the place of the file at `path`, whole or not at all. It
+/// keeps its owner and permissions; behind a symbolic link, the file that the
+/// link leads to is replaced.
+///
+/// # Errors
+/// When the file, or the folder it is in, cannot be written.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let replaced = fs::metadata(&path)?;
+    // Hidden, so that nobody takes it for a policy while it is written.
+    let mut new = tempfile::Builder::new().prefix(".cedarwall-").tempfile_in(path.parent().unwrap_or(&path))?;
+    new.write_all(text.as_bytes())?;
+    let owner = (replaced.uid(), replaced.gid());
+    let made = new.as_file().metadata()?;
+    if (made.uid(), made.gid()) != owner {
+        fchown(new.as_file(), Some(owner.0), Some(owner.1))?;
+    }
+    new.as_file().set_permissions(replaced.permissions())?;
+    new.as_file().sync_all()?;
+    new.persist(&path)?;
+    Ok(())
+}
+
 /// The file at `path`, if there is one.
 fn optional(path: &Path) -> Result<Option<(String, String)>, Error> {
     let exists = path.try_exists().map_err(|source| unreadable(path, source))?;
@@ -91,19 +136,28 @@ fn optional(path: &Path) -> Result<Option<(String, String)>, Error> {
 }
 
 fn policy_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|source| unreadable(folder, source))? {
-        let file = entry.map_err(|source| unreadable(folder, source))?.path();
-        let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && file.extension().is_some_and(|extension| extension == "cedar") && !file.is_dir() {
-            files.push(file);
-        }
-    }
+    let mut files = visible(folder)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "cedar") && !file.is_dir());
     files.sort();
     Ok(files)
 }
 
-fn text(path: &Path) -> Result<(String, String), Error> {
+fn visible(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|source| unreadable(folder, source))? {
+        let path = entry.map_err(|source| unreadable(folder, source))?.path();
+        if path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// The file at `path`: the name to show in messages, and its text.
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8.
+pub fn text(path: &Path) -> Result<(String, String), Error> {
     let octets = fs::read(path).map_err(|source| unreadable(path, source))?;
     let text = String::from_utf8(octets).map_err(|_| Error::NotText(path.to_owned()))?;
     Ok((path.display().to_string(), text))
@@ -141,5 +195,36 @@ mod tests {
         let latin = folder.path().join("latin.cedar");
         fs::write(&latin, [0xfc]).unwrap();
         assert!(matches!(read(folder.path()), Err(Error::NotText(path)) if path == latin));
+    }
+
+    #[test]
+    fn the_files_below_a_folder_are_found_and_what_is_hidden_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("b/c")).unwrap();
+        fs::create_dir(path(".git")).unwrap();
+        for name in ["b/c/d.cedar", "a.cedar", ".git/e.cedar", "b/.f.cedar", "b/g.txt"] {
+            fs::write(path(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(folder.path(), path("b/loop")).unwrap();
+        assert_eq!(files_below(folder.path()).unwrap(), [path("a.cedar"), path("b/c/d.cedar")]);
+        assert_eq!(files_below(&path("b/g.txt")).unwrap(), [path("b/g.txt")]);
+        assert!(matches!(files_below(&path("none")), Err(Error::Missing(_))));
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_permissions_and_a_link_to_it_stays_a_link() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("a.cedar"), folder.path().join("link.cedar"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("a.cedar", &link).unwrap();
+        replace(&link, "new").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was left behind");
     }
 }

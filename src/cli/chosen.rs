@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Error, catch_all_forbid};
+use super::{Error, catch_all_forbid, report};
 use crate::core::config::{CatchAllForbid, Config};
-use crate::core::policy::Loaded;
+use crate::core::policy::{Loaded, Sources};
 use crate::core::query::{Agent, Client};
 use crate::core::target::Target;
-use crate::{config_file, policy_files};
+use crate::policy_files;
 
 /// The options that choose a policy.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,7 +43,7 @@ impl Options {
             return Ok(Some(Chosen { path: path.clone(), reading, config: None }));
         }
         let Some(file) = &self.config else { return Ok(None) };
-        let config = config_file::read(file).map_err(|error| Error::said(error.to_string()))?;
+        let config = report::configuration(file)?;
         let reading = self.catch_all_forbid.unwrap_or(config.policy.catch_all_forbid);
         Ok(Some(Chosen { path: config.policy.path.clone(), reading, config: Some(config) }))
     }
@@ -64,6 +64,14 @@ impl Chosen {
     #[must_use]
     pub(super) fn read_as(self, reading: CatchAllForbid) -> Self {
         Self { reading, ..self }
+    }
+
+    /// Reads and loads it, for a command that is about it alone.
+    ///
+    /// # Errors
+    /// A policy that cannot be read or has an error, shown in its lines.
+    pub(super) fn shown(&self) -> Result<(Loaded, Sources), Error> {
+        report::policy(&self.path, self.reading)
     }
 
     /// Reads and loads it.

@@ -36,6 +36,9 @@ fn page() -> io::Result<String> {
     page += ".SH COMMANDS\n";
     for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
         page += &section(subcommand)?;
+        for part in subcommand.get_subcommands().filter(|part| part.get_name() != "help") {
+            page += &section(part)?;
+        }
     }
     page += ".SH EXIT STATUS\n";
     page += &as_it_stands(&command);
@@ -44,7 +47,9 @@ fn page() -> io::Result<String> {
 
 fn section(command: &Command) -> io::Result<String> {
     let man = Man::new(command.clone());
-    let mut section = format!(".SS {}\n", command.get_name());
+    let name =
+        command.get_bin_name().and_then(|name| name.split_once(' ')).map_or(command.get_name(), |(_, name)| name);
+    let mut section = format!(".SS {name}\n");
     let parts = [
         text(|out| man.render_description_section(out))?,
         text(|out| man.render_synopsis_section(out))?,
@@ -83,6 +88,7 @@ mod tests {
         for subcommand in CommandLine::command().get_subcommands() {
             assert!(page.contains(&format!(".SS {}\n", subcommand.get_name())), "{}", subcommand.get_name());
         }
+        assert!(page.contains(".SS import leash\n") && page.contains("\\-\\-agent"), "{page}");
         assert!(page.contains("the policy denies"), "{page}");
     }
 }

@@ -9,9 +9,12 @@ mod demo;
 mod denials;
 mod down;
 mod explain;
+mod fmt;
+mod import;
 mod leases;
 mod man;
 mod output;
+mod report;
 mod ruleset;
 mod run;
 mod serve;
@@ -53,6 +56,8 @@ enum Command {
     Run(run::Arguments),
     Demo(demo::Arguments),
     Check(check::Arguments),
+    Fmt(fmt::Arguments),
+    Import(import::Arguments),
     Explain(explain::Arguments),
     Test(test::Arguments),
     Status(status::Arguments),
@@ -79,6 +84,8 @@ impl CommandLine {
             Command::Run(arguments) => run::execute(arguments),
             Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, out),
+            Command::Fmt(arguments) => fmt::execute(&arguments, out),
+            Command::Import(arguments) => import::execute(&arguments, out),
             Command::Explain(arguments) => explain::execute(&arguments, out),
             Command::Test(arguments) => test::execute(&arguments, out),
             Command::Status(arguments) => status::execute(&arguments, out),

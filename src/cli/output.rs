@@ -1,13 +1,20 @@
-//! Tables and JSON: how results look. Nothing is coloured, so there is
-//! nothing for `NO_COLOR` to turn off and nothing to strip from a pipe.
+//! Tables and JSON: how results look. Tables are never coloured; what is,
+//! asks [`is_coloured`].
 
-use std::io::{self, Write};
+use std::env;
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 /// The widest a line may be.
-const COLUMNS: u16 = 80;
+pub(super) const COLUMNS: u16 = 80;
+
+/// Whether `stream` may be written to in colour: only a terminal, and only
+/// without `NO_COLOR`.
+pub(super) fn is_coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("NO_COLOR").is_none()
+}
 
 /// Writes `value` as indented JSON, with a line end after it.
 ///

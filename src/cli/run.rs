@@ -1,7 +1,7 @@
 //! `cedarwall run`.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use ipnet::IpNet;
 
-use super::{Error, catch_all_forbid};
+use super::report::{self, Texts};
+use super::{Error, catch_all_forbid, output};
 use crate::core::config::{CatchAllForbid, DenyAnswer, PacketVerdict};
 use crate::core::query::Agent;
-use crate::{policy_files, run};
+use crate::run;
 
 /// Run a command behind a wall of its own
 ///
@@ -77,10 +78,9 @@ fn upstream(text: &str) -> Result<SocketAddr, String> {
 pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, Error> {
     // Before anything is built: what is wrong with the policy, and what is
     // doubtful, is told where the user looks.
-    let loaded = policy_files::load(&arguments.policy, arguments.catch_all_forbid);
-    for warning in loaded.map_err(|error| Error::said(error.to_string()))?.warnings {
-        writeln!(io::stderr(), "{warning}")?;
-    }
+    let (loaded, sources) = report::policy(&arguments.policy, arguments.catch_all_forbid)?;
+    let coloured = output::is_coloured(&io::stderr());
+    report::write_human(&mut io::stderr(), &loaded.warnings, &Texts::of_policy(&sources), coloured)?;
     let settings = run::Settings {
         policy: arguments.policy,
         agent: arguments.agent,

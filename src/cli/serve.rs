@@ -1,12 +1,12 @@
 //! `cedarwall serve`: the daemon.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use super::Error;
+use super::{Error, output, report};
 use crate::{config_file, daemon};
 
 /// Put the wall up and answer DNS behind it
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 
 pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Error> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = output::is_coloured(&io::stderr());
     // A reader of standard error that goes away must not end the threads that
     // write there: told to report such a failure, the layer would panic.
     tracing_subscriber::fmt()
@@ -36,7 +36,7 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Error> {
         .with_writer(io::stderr)
         .with_ansi(colour)
         .init();
-    let config = config_file::read(&arguments.config).map_err(|error| Error::said(error.to_string()))?;
+    let config = report::configuration(&arguments.config)?;
     daemon::serve(config).map_err(|error| Error::said(error.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

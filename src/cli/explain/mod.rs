@@ -4,7 +4,7 @@
 mod json;
 mod text;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) use self::json::nearest as nearest_json;
 pub(super) use self::text::nearest as write_nearest;
 use super::chosen::{Chosen, Options};
-use super::{DENIED, Error};
+use super::report::{self, Texts};
+use super::{DENIED, Error, output};
 use crate::core::decision::Decision;
 use crate::core::query::{Agent, Client, RecordKind};
 use crate::core::question::{Particulars, Question};
@@ -77,14 +78,13 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let chosen = arguments.options.chosen()?.ok_or_else(|| Error::said("name a policy: --policy PATH"))?;
     let question = question(arguments, &chosen)?;
-    let loaded = chosen.load().map_err(|error| Error::said(error.to_string()))?;
+    let (loaded, sources) = chosen.shown()?;
     let explanation = loaded.policy.explain(&question);
     if arguments.json {
         json::write(out, &loaded, &question, &explanation)?;
     } else {
-        for warning in &loaded.warnings {
-            writeln!(out, "{warning}")?;
-        }
+        let coloured = output::is_coloured(&io::stdout());
+        report::write_human(out, &loaded.warnings, &Texts::of_policy(&sources), coloured)?;
         text::write(out, &loaded.policy, &question, &explanation)?;
     }
     Ok(match explanation.decision {

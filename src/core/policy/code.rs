@@ -106,7 +106,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
                 Some((offset, '"'))
             }
             '/' if characters.next_if(|(_, next)| *next == '/').is_some() => {
-                while characters.next_if(|(_, inside)| *inside != '\n').is_some() {}
+                while characters.next_if(|(_, inside)| !matches!(inside, '\n' | '\r')).is_some() {}
                 Some((offset, ' '))
             }
             _ => Some((offset, character)),
@@ -132,6 +132,11 @@ mod tests {
         assert_eq!(found, ["a(\";\");", " // ;\n b;"]);
         assert_eq!(statements("a; b").len(), 2);
         assert_eq!(statements("\"unclosed").len(), 1);
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_comment_as_it_does_for_cedar() {
+        assert!(excess(&format!("// a\r{}", "([{".repeat(MAX_NESTING))).is_some());
     }
 
     #[test]

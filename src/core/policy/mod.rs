@@ -26,7 +26,9 @@ mod clause;
 mod code;
 mod decide;
 pub mod explain;
+pub mod format;
 mod json_list;
+pub mod leash;
 mod links;
 mod lint;
 mod literal;
@@ -40,6 +42,7 @@ mod slices;
 mod source;
 pub mod statement;
 mod statics;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod validate;

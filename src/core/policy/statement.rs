@@ -61,6 +61,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// Of a whole file.
+    pub(super) fn whole(file: &str, text: &str) -> Self {
+        Self { source: Arc::new(SourceFile::new(file, text)), start: 0 }
+    }
+
     fn place(&self, range: Range<usize>) -> Place {
         self.source.place(self.start + range.start..self.start + range.end)
     }
