@@ -7,11 +7,12 @@ use cedar_policy_core::ast::{Policy, PrincipalOrResourceConstraint};
 
 use super::super::config::CatchAllForbid;
 use super::super::problem::Problem;
+use super::super::rule::Rule;
 use super::schema::{CONNECT, QUERY};
 use super::statement::Statement;
 
 /// Deeper conditions than this are no constant anybody would write.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Takes the catch-all forbids out of `statements` where they are to be read
 /// as the default. Says so, or what they do where they stay.
@@ -39,6 +40,7 @@ fn read_as_default(forbid: &Statement) -> Problem {
         format!("`{}` forbids everything to everybody; it is read as the default it was meant to be", forbid.id);
     Problem::warning(forbid.place.clone(), message)
         .with_help("delete it: what no policy permits is denied anyway (catch_all_forbid = \"default-deny\")")
+        .of(Rule::CatchAllForbid)
 }
 
 fn overriding(forbid: &Statement, statements: &[Statement]) -> Option<Problem> {
@@ -55,13 +57,13 @@ fn overriding(forbid: &Statement, statements: &[Statement]) -> Option<Problem> {
         forbid.id
     );
     let message = if overridden == 1 { message.replace(" here are void", " here is void") } else { message };
-    Some(Problem::warning(forbid.place.clone(), message).with_help(
-        "delete it, since what no policy permits is denied anyway; or have it read that way: \
-         catch_all_forbid = \"default-deny\" in [policy], or --catch-all-forbid default-deny",
-    ))
+    let help = "delete it, since what no policy permits is denied anyway; or have it read that way: \
+                catch_all_forbid = \"default-deny\" in [policy], or --catch-all-forbid default-deny";
+    Some(Problem::warning(forbid.place.clone(), message).with_help(help).of(Rule::CatchAllForbid))
 }
 
-fn is_catch_all(policy: &Policy) -> bool {
+/// Whether it forbids everything to everybody, whatever is asked.
+pub(super) fn is_catch_all(policy: &Policy) -> bool {
     policy.effect() == Effect::Forbid
         && is_everything(policy.principal_constraint().as_inner())
         && is_everything(policy.resource_constraint().as_inner())
@@ -89,7 +91,7 @@ fn covers(constraint: &ActionConstraint, action: &str) -> bool {
 }
 
 /// The value of a condition that is made of `true` and `false` alone.
-fn constant(condition: &Expr, depth: usize) -> Option<bool> {
+pub(super) fn constant(condition: &Expr, depth: usize) -> Option<bool> {
     let depth = depth.checked_sub(1)?;
     match condition.expr_kind() {
         ExprKind::Lit(Literal::Bool(value)) => Some(*value),

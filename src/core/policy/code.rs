@@ -90,7 +90,7 @@ pub(super) fn effect_offset(text: &str) -> usize {
 
 /// The characters outside strings and comments, with their offsets; a string
 /// counts as one quotation mark, a comment as one blank.
-fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
+pub(super) fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
     let mut characters = text.char_indices().peekable();
     std::iter::from_fn(move || {
         let (offset, character) = characters.next()?;

@@ -7,7 +7,7 @@ use cedar_policy_formatter::{Config, policies_str_to_pretty};
 
 use super::super::problem::{Place, Problem};
 use super::statement::one_line;
-use super::syntax;
+use super::reading;
 
 /// A policy is laid out within so many columns where it can be.
 const COLUMNS: usize = 80;
@@ -23,7 +23,7 @@ const ROUNDS: usize = 8;
 /// What is wrong with a text that is not Cedar; that the formatter failed, or
 /// would have changed a policy or lost a comment.
 pub fn formatted(file: &str, text: &str) -> Result<String, Vec<Problem>> {
-    let policies = syntax::parsed(file, text)?;
+    let policies = reading::parsed(file, text)?;
     let config = Config { line_width: COLUMNS, indent_width: INDENT };
     let refused = |message: String| {
         let problem = Problem::error(Place::of_offset(file, text, 0), message);
@@ -166,7 +166,7 @@ permit(principal, action, resource);
     #[test]
     fn a_changed_policy_and_a_lost_comment_are_noticed() {
         let text = "// a\npermit(principal, action, resource); // b";
-        let policies = syntax::parsed("f", text).unwrap();
+        let policies = reading::parsed("f", text).unwrap();
         assert_eq!(lost(&policies, text, text), None);
         for (other, word) in [
             ("// a\npermit(principal, action, resource);", "lost a comment: `// b`"),
@@ -179,7 +179,7 @@ permit(principal, action, resource);
             assert!(lost(&policies, text, other).is_some_and(|loss| loss.contains(word)), "{other}");
         }
         let template = "permit(principal == ?principal, action, resource);";
-        let policies = syntax::parsed("f", template).unwrap();
+        let policies = reading::parsed("f", template).unwrap();
         assert!(lost(&policies, template, "permit(principal in ?principal, action, resource);").is_some());
     }
 

@@ -8,8 +8,10 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::super::name::Name;
+use super::super::problem::{Place, Problem};
 use super::super::query::{Agent, Port};
 use super::super::rule::Rule;
+use super::statement::one_line;
 
 /// What is wrong with an id, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,20 @@ pub(super) struct Fault {
 }
 
 impl Fault {
+    /// The same as a problem at `place`.
+    pub(super) fn at(self, place: Place) -> Problem {
+        Problem::error(place, one_line(&self.message)).with_help(one_line(&self.help)).of(self.rule)
+    }
+
+    /// A string where the port is compared with something.
+    pub(super) fn port_as_text(text: &str) -> Self {
+        let help = match text.parse::<Port>() {
+            Ok(port) => format!("write it without quotation marks: `{port}`"),
+            Err(_) => "write a number from 1 to 65535, such as `443`".to_owned(),
+        };
+        Self::new(Rule::PortUse, format!("the port is a number and `\"{text}\"` is a text"), help)
+    }
+
     pub(super) fn new(rule: Rule, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { rule, message: message.into(), help: help.into() }
     }
@@ -176,7 +192,8 @@ pub(super) fn domain(id: &str) -> Result<Name, Fault> {
 
 /// The id of an `Agent`.
 pub(super) fn agent(id: &str) -> Result<Agent, Fault> {
-    Agent::parse(id).map_err(|error| Fault::new(Rule::AgentForm, format!("`{id}` is no agent's name"), error.to_string()))
+    Agent::parse(id)
+        .map_err(|error| Fault::new(Rule::AgentForm, format!("`{id}` is no agent's name"), error.to_string()))
 }
 
 /// A name in the one form it has in a question.

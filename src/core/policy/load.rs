@@ -22,7 +22,7 @@ use super::schema::Vocabulary;
 use super::slices::Slices;
 use super::statement::{self, Parsed, Statement};
 use super::validate::invalid;
-use super::{DECISIONS, Loaded, Policy, Sources, catch_all, links};
+use super::{DECISIONS, Loaded, Policy, Sources, catch_all, links, validation};
 
 /// What an `entities.json` looks like.
 pub(super) const ENTITIES_EXAMPLE: &str =
@@ -41,17 +41,20 @@ pub(super) fn load(sources: &Sources, reading: CatchAllForbid) -> Result<Loaded,
 
     let Parsed { statements, templates } = parsed;
     let facts: Vec<_> = statements.iter().map(|statement| lint::inspect(statement, &mut problems)).collect();
-    problems.extend(invalid(&statements, &templates, &vocabulary));
-    problems.extend(facts.iter().flat_map(|facts| principals.doubts(facts)));
+    let invalid = invalid(&statements, &templates, &vocabulary);
+    problems.extend(validation::unexplained(invalid, &problems));
+    let doubts = facts.iter().flat_map(|facts| principals.doubts(facts)).collect();
+    problems.extend(validation::unexplained(doubts, &problems));
     problems.extend(links::unlinked(&templates, &statements));
     refused(&mut problems)?;
 
-    if statements.is_empty() {
+    if statements.is_empty() && templates.is_empty() {
         let problem = Problem::warning(None, "there is no policy: everything is denied");
         problems.push(problem.with_help("write one into a file named *.cedar").of(Rule::NoPolicy));
     }
     let (kept, warnings) = catch_all::applied(&statements, reading);
     problems.extend(warnings);
+    problems.extend(lint::doubts(&kept, &principals));
     problems.sort_by(|left, right| left.place.cmp(&right.place));
     let kept = kept.into_iter().map(|statement| statement.id.clone()).collect();
     let policy = compiled(statements, facts, &kept, vocabulary, principals).map_err(|problem| vec![problem])?;

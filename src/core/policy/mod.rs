@@ -1,8 +1,9 @@
 //! Cedar policies: loading, and deciding.
 //!
 //! Loading ([`Policy::load`]) goes [`statement`] (text into policies with
-//! places and ids) → `links` (templates into policies) → `lint` (what Cedar
-//! would accept and nobody means) → `validate` (Cedar's strict validator) →
+//! places and ids; what the parser says, told by `syntax`) → `links` (templates into policies) → `lint` (what Cedar
+//! would accept and nobody means) → `validate` (Cedar's
+//! strict validator, told by `validation`) →
 //! `catch_all` → `slices` (an index by what scopes name) and `clause` (what is
 //! left to evaluate).
 //!
@@ -35,6 +36,7 @@ mod literal;
 mod load;
 mod ports;
 mod principals;
+mod reading;
 pub mod schema;
 mod slice;
 pub mod sliced;
@@ -46,6 +48,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod validation;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -212,6 +215,13 @@ impl Policy {
 
     fn clause(&self, number: u32) -> Option<&Clause> {
         self.clauses.get(number as usize)
+    }
+
+    /// Warnings about agents that a policy names and no client acts as, each
+    /// at its first mention. `clients` are the agents that clients act as.
+    pub fn agents_without_a_client<'a>(&self, clients: impl IntoIterator<Item = &'a Agent>) -> Vec<Problem> {
+        let clients = clients.into_iter().map(Agent::as_str).collect();
+        lint::without_a_client(&self.statements, &clients)
     }
 
     const fn inquiry<'a>(&'a self, query: &'a Query, now: WallTime) -> Inquiry<'a> {

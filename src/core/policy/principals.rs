@@ -11,7 +11,7 @@ use super::super::problem::{Place, Problem, nearest};
 use super::super::rule::Rule;
 use super::super::query::Agent;
 use super::json_list::Element;
-use super::lint::Facts;
+use super::lint::{Facts, Known};
 use super::literal;
 use super::schema::Vocabulary;
 use super::statement::one_line;
@@ -21,6 +21,12 @@ use super::statement::one_line;
 pub(super) struct Principals {
     agents: HashMap<String, Arc<ast::Entity>>,
     teams: HashSet<String>,
+    /// The agents, to be found by near misses.
+    spellings: Known,
+    /// The teams above each agent.
+    above_agents: HashMap<String, Vec<String>>,
+    /// The teams above each team.
+    above_teams: HashMap<String, Vec<String>>,
     /// Whether there was a file at all.
     listed: bool,
 }
@@ -53,12 +59,21 @@ impl Principals {
         for entity in store.iter() {
             let uid = entity.uid();
             let id = uid.id().unescaped().to_owned();
+            let above: Vec<_> =
+                store.ancestors(&uid).into_iter().flatten().map(|team| team.id().unescaped().to_owned()).collect();
             match uid.type_name().basename() {
-                "Agent" => drop(principals.agents.insert(id, Arc::new(entity.as_ref().clone()))),
-                "Team" => drop(principals.teams.insert(id)),
+                "Agent" => {
+                    principals.above_agents.insert(id.clone(), above);
+                    principals.agents.insert(id, Arc::new(entity.as_ref().clone()));
+                }
+                "Team" => {
+                    principals.above_teams.insert(id.clone(), above);
+                    principals.teams.insert(id);
+                }
                 _ => {}
             }
         }
+        principals.spellings = Known::of(principals.agents.keys().map(String::as_str));
         Ok(principals)
     }
 
@@ -79,11 +94,7 @@ impl Principals {
         if known {
             return None;
         }
-        let meant = if is_team {
-            nearest(id, self.teams.iter().map(String::as_str))
-        } else {
-            nearest(id, self.agents.keys().map(String::as_str))
-        };
+        let meant = if is_team { nearest(id, self.teams.iter().map(String::as_str)) } else { self.spellings.near(id) };
         let message = format!("entities.json has no {kind} `{id}`");
         let help = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -91,7 +102,23 @@ impl Principals {
             // An agent in no team is an ordinary thing.
             None => return None,
         };
-        Some(Problem::warning(place.clone(), message).with_help(help))
+        let rule = if is_team { Rule::UnknownTeam } else { Rule::UnknownAgent };
+        Some(Problem::warning(place.clone(), message).with_help(help).of(rule))
+    }
+
+    /// The teams that `agent` is in, through other teams too.
+    pub(super) fn teams_of_agent(&self, agent: &str) -> &[String] {
+        self.above_agents.get(agent).map_or(&[], Vec::as_slice)
+    }
+
+    /// The teams that `team` is in, through other teams too; without itself.
+    pub(super) fn teams_of_team(&self, team: &str) -> &[String] {
+        self.above_teams.get(team).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether `entities.json` lists any agents or teams.
+    pub(super) const fn are_listed(&self) -> bool {
+        self.listed
     }
 }
 

@@ -19,6 +19,7 @@ use super::super::problem::{Place, Problem};
 use super::super::rule::Rule;
 use super::code::{self, effect_offset};
 use super::source::SourceFile;
+use super::syntax;
 
 /// Longest policy id, in characters: it has to fit into an EDE text and a log
 /// line.
@@ -51,6 +52,23 @@ pub(super) struct Template {
     pub(super) text: Arc<str>,
     pub(super) template: Arc<ast::Template>,
     pub(super) origin: Origin,
+}
+
+impl Template {
+    /// A policy made of it, to tell of the template by: what fills its slots
+    /// is nobody's.
+    pub(super) fn example(&self) -> Option<Statement> {
+        let nobody = ast::EntityUID::from_components(
+            ast::EntityType::from_normalized_str("Nobody").ok()?,
+            ast::Eid::new("nobody"),
+            None,
+        );
+        let slots = self.template.slots().map(|slot| (slot.id, nobody.clone())).collect();
+        let id = ast::PolicyID::from_string(self.id.as_str());
+        let policy = ast::Template::link(Arc::clone(&self.template), id, slots).ok()?;
+        let (id, place, text) = (self.id.clone(), self.place.clone(), Arc::clone(&self.text));
+        Some(Statement { id, place, text, policy, origin: self.origin.clone() })
+    }
 }
 
 /// What Cedar's offsets count from: a piece of a file.
@@ -171,7 +189,7 @@ fn parse_piece(source: &Arc<SourceFile>, range: Range<usize>) -> Result<Vec<Piec
     let origin = Origin { source: Arc::clone(source), start: range.start };
     let text = source.text().get(range).unwrap_or_default();
     let set = parser::parse_policyset(text)
-        .map_err(|errors| errors.iter().map(|error| described(&origin, error).of(Rule::Syntax)).collect::<Vec<_>>())?;
+        .map_err(|errors| errors.iter().map(|error| described(&origin, text, error)).collect::<Vec<_>>())?;
     let ids = set.all_templates().map(|template| template.id().clone());
     let templates = ids.collect::<Vec<_>>().into_iter().filter_map(|id| set.get_template_arc(&id));
     let mut pieces: Vec<_> = templates.map(|template| Piece { template, origin: origin.clone() }).collect();
@@ -233,16 +251,13 @@ pub(super) fn duplicates<'a>(named: impl Iterator<Item = (&'a PolicyId, &'a Plac
     problems
 }
 
-/// Cedar's own diagnosis, in our words and with its place.
-pub(super) fn described(origin: &Origin, diagnosis: &dyn Diagnostic) -> Problem {
-    let label = diagnosis.labels().and_then(|mut labels| labels.next());
-    let start = label.as_ref().map_or(0, miette::LabeledSpan::offset);
-    let end = start + label.as_ref().map_or(0, miette::LabeledSpan::len);
-    let hint = label.as_ref().and_then(|label| label.label().map(str::to_owned));
-    let help = diagnosis.help().map(|help| help.to_string()).or(hint);
-    let problem = Problem::error(origin.place(start..end), one_line(&diagnosis.to_string()));
-    match help {
-        Some(help) => problem.with_help(one_line(&help)),
+/// Cedar's own diagnosis of the text from `origin`, in our words and with its
+/// place.
+pub(super) fn described(origin: &Origin, text: &str, diagnosis: &dyn Diagnostic) -> Problem {
+    let found = syntax::found(text, diagnosis);
+    let problem = Problem::error(origin.place(found.span), found.message).of(Rule::Syntax);
+    match found.help {
+        Some(help) => problem.with_help(help),
         None => problem,
     }
 }

@@ -14,7 +14,8 @@ use cedar_policy_core::ast::{self, ActionConstraint, EntityType, Expr, Principal
 use super::super::problem::Problem;
 use super::super::rule::Rule;
 use super::schema::Vocabulary;
-use super::statement::{Origin, Statement, Template, described};
+use super::statement::{Statement, Template};
+use super::validation;
 
 /// What Cedar's validator finds in the policies and templates.
 pub(super) fn invalid(statements: &[Statement], templates: &[Template], vocabulary: &Vocabulary) -> Vec<Problem> {
@@ -103,26 +104,11 @@ fn problems_of(validator: &Validator, statements: &[&Statement], templates: &[Te
             return vec![unrelated(&error)];
         }
     }
-    let origins: HashMap<&str, &Origin> = statements
-        .iter()
-        .map(|statement| (statement.id.as_str(), &statement.origin))
-        .chain(templates.iter().map(|template| (template.id.as_str(), &template.origin)))
-        .collect();
-    let told = |id: &cedar_policy::PolicyId, diagnosis: &dyn miette::Diagnostic| {
-        let Some(origin) = origins.get(AsRef::<str>::as_ref(id)) else { return unrelated(&diagnosis) };
-        let problem = described(origin, diagnosis).of(Rule::Schema);
-        if problem.message.contains("for Action::\"dns.query\" not found")
-            || problem.message.contains("entity type `Domain` not found")
-        {
-            return problem
-                .with_help("this policy covers `dns.query` too; limit it: action == Action::\"net.connect\"");
-        }
-        problem
-    };
+    let examples: Vec<_> = templates.iter().filter_map(Template::example).collect();
+    let by_id: HashMap<&str, &Statement> =
+        statements.iter().copied().chain(&examples).map(|statement| (statement.id.as_str(), statement)).collect();
     let result = validator.validate(&PolicySet::from(set), ValidationMode::Strict);
-    let errors = result.validation_errors().map(|error| told(error.policy_id(), error));
-    let warnings = result.validation_warnings().map(|warning| told(warning.policy_id(), warning));
-    errors.chain(warnings).collect()
+    validation::problems(&result, |id| by_id.get(AsRef::<str>::as_ref(id)).copied())
 }
 
 fn unrelated(error: &dyn std::fmt::Display) -> Problem {

@@ -22,7 +22,7 @@ use self::statement::Rewritten;
 use super::super::config::CatchAllForbid;
 use super::super::problem::{Place, Problem};
 use super::super::query::Agent;
-use super::{Policy, Sources, format, syntax};
+use super::{Policy, Sources, format, reading};
 
 /// A text rewritten.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub enum Refused {
 /// Every place that cannot be rewritten; or what is wrong with the result,
 /// which has then come to nothing.
 pub fn imported(file: &str, text: &str, result_file: &str, agent: Option<&Agent>) -> Result<Imported, Refused> {
-    let set = syntax::parsed(file, text).map_err(Refused::Original)?;
+    let set = reading::parsed(file, text).map_err(Refused::Original)?;
     let original = Original { file, text };
     let mut problems: Vec<_> = set.templates().map(|template| original.template(template.as_ref())).collect();
     let mut policies: Vec<_> = set.policies().map(|policy| -> &ast::Policy { policy.as_ref() }).collect();

@@ -81,7 +81,7 @@ fn a_links_value_is_held_to_the_same_rules_as_a_policy() {
 fn a_template_that_nothing_links_is_doubted_and_an_empty_folder_too() {
     let template = "permit(principal == ?principal, action, resource);";
     let rules = |loaded: Loaded| loaded.warnings.iter().map(|problem| problem.rule).collect::<Vec<_>>();
-    assert_eq!(rules(load(template, None, None).unwrap()), [Some(Rule::UnlinkedTemplate), Some(Rule::NoPolicy)]);
+    assert_eq!(rules(load(template, None, None).unwrap()), [Some(Rule::UnlinkedTemplate)]);
     let empty = Policy::load(&Sources::default(), CatchAllForbid::Strict).unwrap();
     assert!(!permits(&empty.policy, "a", "example.com"));
     assert_eq!(rules(empty), [Some(Rule::NoPolicy)]);

@@ -1,7 +1,10 @@
 //! What a whole policy promises.
 
+mod document;
+mod doubts;
 mod every_port;
 mod folder;
+mod mistakes;
 mod names;
 mod statics;
 mod whole;
@@ -125,7 +128,10 @@ fn a_domain_covers_its_apex_and_all_below_on_label_boundaries() {
 #[test]
 fn a_team_of_entities_json_counts() {
     let sources = Sources {
-        policies: vec![("p".to_owned(), "permit(principal in Team::\"bots\", action, resource);".to_owned())],
+        policies: vec![(
+            "p".to_owned(),
+            "permit(principal in Team::\"bots\", action, resource in Domain::\"example.com\");".to_owned(),
+        )],
         entities: Some((
             "entities.json".to_owned(),
             r#"[{"uid": {"type": "Agent", "id": "claude"}, "attrs": {}, "parents": [{"type": "Team", "id": "bots"}]},
@@ -145,7 +151,10 @@ fn a_team_of_entities_json_counts() {
 #[test]
 fn a_team_that_nobody_is_in_is_doubted() {
     let sources = Sources {
-        policies: vec![("p".to_owned(), "permit(principal in Team::\"bot\", action, resource);".to_owned())],
+        policies: vec![(
+            "p".to_owned(),
+            "permit(principal in Team::\"bot\", action, resource in Domain::\"example.com\");".to_owned(),
+        )],
         entities: Some((
             "entities.json".to_owned(),
             r#"[{"uid": {"type": "Team", "id": "bots"}, "attrs": {}, "parents": []}]"#.to_owned(),
@@ -321,7 +330,7 @@ fn what_would_silently_mean_something_else_is_refused_with_its_place() {
         (when("context.protocol == Protocol::\"sctp\""), "p.cedar:2:", "sctp"),
         (when("context.port == 1 && false"), "p.cedar:1:1", ""),
         (scope("== Resource::\"10.0.0.1/8:443\""), "p.cedar:1:39", "would never match"),
-        (scope("in Domain::\"10.0.0.0/8\""), "p.cedar:1:39", "not supported yet"),
+        (scope("in Domain::\"10.0.0.0/8\""), "p.cedar:1:39", "an address, and no domain"),
         (scope("== Resource::\"a.example.com\""), "p.cedar:1:39", "no port"),
         (scope("in Domain::\"*.example.com\""), "p.cedar:1:39", "no host name"),
         (scope("in Domian::\"example.com\""), "p.cedar:1:", "Domian"),

@@ -2,7 +2,7 @@
 //! else than its author thinks, and notes what deciding has to know.
 //!
 //! The exact ports of a decision come from evaluating one port per interval
-//! between breakpoints (see [`super::ports`]). That is only right if the port
+//! between breakpoints (see [`super::super::ports`]). That is only right if the port
 //! matters through comparisons with literals alone, so every other use of it
 //! is refused here.
 
@@ -13,57 +13,43 @@ use cedar_policy_core::ast::{BinaryOp, EntityUID, Expr, ExprKind, Literal, Patte
 use cedar_policy_core::parser::Loc;
 use ipnet::IpNet;
 
-use super::super::name::Name;
-use super::super::problem::{Place, Problem};
-use super::super::query::Port;
-use super::super::rule::Rule;
-use super::literal::{self, AddressLiteral, Fault, ResourceId};
-use super::statement::Statement;
+use super::super::super::name::Name;
+use super::super::super::problem::{Place, Problem};
+use super::super::super::query::Port;
+use super::super::super::rule::Rule;
+use super::super::literal::{self, AddressLiteral, Fault, ResourceId};
+use super::super::statement::Statement;
 
 /// Conditions may be nested this deep. Cedar's evaluator recurses, and gives
 /// up with an error (which denies) when its stack runs low; a policy must not
 /// depend on which thread evaluates it.
-pub(super) const MAX_DEPTH: usize = 64;
+pub(in crate::core::policy) const MAX_DEPTH: usize = 64;
 
 /// What deciding has to know of a statement.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(in crate::core::policy) struct Facts {
     /// Integer literals the port is compared with.
-    pub(super) numbers: Vec<i64>,
+    pub(in crate::core::policy) numbers: Vec<i64>,
     /// `Resource` literals with a host.
-    pub(super) resources: Vec<(Name, Port)>,
+    pub(in crate::core::policy) resources: Vec<(Name, Port)>,
     /// `Resource` literals with an address.
-    pub(super) addresses: Vec<AddressLiteral>,
+    pub(in crate::core::policy) addresses: Vec<AddressLiteral>,
     /// The networks of `ip("…")`.
-    pub(super) networks: Vec<IpNet>,
-    /// The domain or host its scope is limited to.
-    pub(super) reach: Reach,
+    pub(in crate::core::policy) networks: Vec<IpNet>,
     /// Whether it looks at `context.ip`.
-    pub(super) mentions_ip: bool,
+    pub(in crate::core::policy) mentions_ip: bool,
     /// Whether it looks at `context.now`.
-    pub(super) mentions_now: bool,
+    pub(in crate::core::policy) mentions_now: bool,
     /// Whether it looks at `context.client`.
-    pub(super) mentions_client: bool,
+    pub(in crate::core::policy) mentions_client: bool,
     /// Whether it looks at `context.protocol`.
-    pub(super) mentions_protocol: bool,
+    pub(in crate::core::policy) mentions_protocol: bool,
     /// Agents and teams it names, and where.
-    pub(super) principals: Vec<(String, String, Place)>,
-}
-
-/// Which names a statement's scope can match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Any.
-    #[default]
-    Everywhere,
-    /// One host.
-    Host(Name),
-    /// A domain and everything below it.
-    Below(Name),
+    pub(in crate::core::policy) principals: Vec<(String, String, Place)>,
 }
 
 /// Looks through `statement`. Problems found on the way go to `problems`.
-pub(super) fn inspect(statement: &Statement, problems: &mut Vec<Problem>) -> Facts {
+pub(in crate::core::policy) fn inspect(statement: &Statement, problems: &mut Vec<Problem>) -> Facts {
     let mut walk = Walk { statement, facts: Facts::default(), problems };
     walk.scope();
     if let Some(condition) = statement.ast().non_scope_constraints() {
@@ -86,14 +72,6 @@ impl<'a> Walk<'a> {
         }
         if let Some(resource) = ast.resource_constraint().as_inner().get_euid() {
             self.entity(resource, None);
-            self.facts.reach = match basename(resource).as_str() {
-                "Resource" => match literal::resource(id(resource)) {
-                    Ok(ResourceId::Host(host, _)) => Reach::Host(host),
-                    Ok(ResourceId::Address(_)) | Err(_) => Reach::Everywhere,
-                },
-                "Domain" => literal::domain(id(resource)).map_or(Reach::Everywhere, Reach::Below),
-                _ => Reach::Everywhere,
-            };
         }
     }
 
@@ -105,7 +83,7 @@ impl<'a> Walk<'a> {
             let message =
                 format!("this condition is nested, or strings operators together, more than {MAX_DEPTH} deep");
             let help = "write it as several policies, or the alternatives as one set: [\"a\", \"b\"].contains(…)";
-            return self.problems.push(Problem::error(place, message).with_help(help));
+            return self.problems.push(Problem::error(place, message).with_help(help).of(Rule::TooDeep));
         }
         let mut waiting = vec![condition];
         while let Some(expression) = waiting.pop() {
@@ -121,9 +99,16 @@ impl<'a> Walk<'a> {
             | ExprKind::Unknown(_)
             | ExprKind::Var(Var::Principal | Var::Action) => {}
             ExprKind::Var(variable @ (Var::Resource | Var::Context)) => self.refuse(
+                Rule::EntityUse,
                 expression,
                 format!("`{variable}` as a whole may only be compared with literals, because its port is part of it"),
                 "compare `resource` with `==` or `in`, or name the attribute you mean",
+            ),
+            ExprKind::BinaryApp { op: BinaryOp::In, arg1, .. } if is_port(arg1) || is_host(arg1) => self.refuse(
+                Rule::Schema,
+                expression,
+                "`in` asks about entities, not about numbers and texts".to_owned(),
+                "write `[80, 443].contains(context.port)`",
             ),
             ExprKind::BinaryApp { op, arg1, arg2 } => self.binary(*op, arg1, arg2, waiting),
             ExprKind::GetAttr { expr, attr } => self.attribute(expression, expr, attr, waiting),
@@ -175,6 +160,10 @@ impl<'a> Walk<'a> {
     /// literals matter. False if it is anything else.
     fn comparison(&mut self, subject: &'a Expr, value: &'a Expr) -> bool {
         if is_port(subject) {
+            if let ExprKind::Lit(Literal::String(text)) = value.expr_kind() {
+                self.fault(value, Fault::port_as_text(text));
+                return true;
+            }
             let Some(number) = integer(value) else { return false };
             self.facts.numbers.push(number);
             return true;
@@ -205,6 +194,7 @@ impl<'a> Walk<'a> {
     fn hierarchy(&mut self, left: &'a Expr, right: &'a Expr) -> bool {
         if let ExprKind::Lit(Literal::EntityUID(_)) = left.expr_kind() {
             self.refuse(
+                Rule::EntityUse,
                 left,
                 "an entity written out on the left of `in` is no question about the request".to_owned(),
                 "write `principal in …` or `resource in …`",
@@ -229,6 +219,7 @@ impl<'a> Walk<'a> {
     fn attribute(&mut self, whole: &'a Expr, of: &'a Expr, attribute: &str, waiting: &mut Vec<&'a Expr>) {
         if is_port(whole) {
             return self.refuse(
+                Rule::PortUse,
                 whole,
                 "the port may only be compared (==, !=, <, <=, >, >=, contains) with integer literals".to_owned(),
                 "write the numbers out, for example `context.port >= 8000 && context.port <= 8999`",
@@ -238,6 +229,7 @@ impl<'a> Walk<'a> {
             ExprKind::Var(Var::Context) => self.note(attribute),
             ExprKind::Var(_) => {}
             ExprKind::Lit(Literal::EntityUID(_)) => self.refuse(
+                Rule::EntityUse,
                 of,
                 "the attributes of an entity written out are not known here".to_owned(),
                 "use `resource.host` or `context.host`",
@@ -293,7 +285,7 @@ impl<'a> Walk<'a> {
             _ => None,
         };
         match fault {
-            Some(fault) => self.problems.push(Problem::error(place, fault.message).with_help(fault.help).of(fault.rule)),
+            Some(fault) => self.problems.push(fault.at(place)),
             None if kind == "Agent" || kind == "Team" => {
                 self.facts.principals.push((kind, id(entity).to_owned(), place));
             }
@@ -305,6 +297,7 @@ impl<'a> Walk<'a> {
         let elements = pattern.get_elems();
         if elements.first() == Some(&PatternElem::Wildcard) && elements.get(1) != Some(&PatternElem::Char('.')) {
             return self.refuse(
+                Rule::LeadingWildcard,
                 whole,
                 "a leading `*` without a dot after it also matches names of other owners: `*example.com` matches \
                  `evilexample.com`"
@@ -318,6 +311,7 @@ impl<'a> Walk<'a> {
         let never = elements.iter().any(|element| matches!(element, PatternElem::Char(other) if !in_alphabet(*other)));
         if never || elements.last() == Some(&PatternElem::Char('.')) {
             return self.refuse(
+                Rule::DeadPattern,
                 whole,
                 "this pattern matches no name: names are lower case, in ASCII, without a trailing dot".to_owned(),
                 "write the pattern in that form",
@@ -327,17 +321,17 @@ impl<'a> Walk<'a> {
             let place = self.statement.place_of(whole.source_loc());
             let message = "a trailing `*` also matches names of other owners: `api.*` matches `api.evil.example`";
             let help = "end the pattern with the domain you mean";
-            self.problems.push(Problem::warning(place, message).with_help(help));
+            self.problems.push(Problem::warning(place, message).with_help(help).of(Rule::TrailingWildcard));
         }
     }
 
     fn fault(&mut self, at: &Expr, fault: Fault) {
         let place = self.statement.place_of(at.source_loc());
-        self.problems.push(Problem::error(place, fault.message).with_help(fault.help).of(fault.rule));
+        self.problems.push(fault.at(place));
     }
 
-    fn refuse(&mut self, at: &Expr, message: String, help: &str) {
-        self.fault(at, Fault::new(Rule::EntityUse, message, help));
+    fn refuse(&mut self, rule: Rule, at: &Expr, message: String, help: &str) {
+        self.fault(at, Fault::new(rule, message, help));
     }
 }
 
@@ -349,7 +343,7 @@ fn is_deeper(condition: &Expr, limit: usize) -> bool {
     !level.is_empty()
 }
 
-fn children(expression: &Expr) -> Vec<&Expr> {
+pub(super) fn children(expression: &Expr) -> Vec<&Expr> {
     match expression.expr_kind() {
         ExprKind::Lit(_) | ExprKind::Slot(_) | ExprKind::Unknown(_) | ExprKind::Var(_) => Vec::new(),
         ExprKind::BinaryApp { arg1, arg2, .. } => vec![arg1, arg2],
@@ -367,16 +361,16 @@ fn children(expression: &Expr) -> Vec<&Expr> {
     }
 }
 
-fn is_port(expression: &Expr) -> bool {
+pub(super) fn is_port(expression: &Expr) -> bool {
     is_attribute(expression, "port")
 }
 
-fn is_host(expression: &Expr) -> bool {
+pub(super) fn is_host(expression: &Expr) -> bool {
     is_attribute(expression, "host")
 }
 
 /// `context.NAME` or `resource.NAME`.
-fn is_attribute(expression: &Expr, name: &str) -> bool {
+pub(super) fn is_attribute(expression: &Expr, name: &str) -> bool {
     matches!(
         expression.expr_kind(),
         ExprKind::GetAttr { expr, attr }
@@ -384,7 +378,7 @@ fn is_attribute(expression: &Expr, name: &str) -> bool {
     )
 }
 
-fn integer(expression: &Expr) -> Option<i64> {
+pub(super) fn integer(expression: &Expr) -> Option<i64> {
     match expression.expr_kind() {
         ExprKind::Lit(Literal::Long(number)) => Some(*number),
         ExprKind::UnaryApp { op: UnaryOp::Neg, arg } => match arg.expr_kind() {
@@ -395,10 +389,10 @@ fn integer(expression: &Expr) -> Option<i64> {
     }
 }
 
-fn basename(entity: &EntityUID) -> String {
+pub(super) fn basename(entity: &EntityUID) -> String {
     entity.entity_type().to_string()
 }
 
-fn id(entity: &EntityUID) -> &str {
+pub(super) fn id(entity: &EntityUID) -> &str {
     entity.eid().as_ref()
 }
