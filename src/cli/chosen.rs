@@ -66,14 +66,6 @@ impl Chosen {
         Self { reading, ..self }
     }
 
-    /// Reads and loads it, for a command that is about it alone.
-    ///
-    /// # Errors
-    /// A policy that cannot be read or has an error, shown in its lines.
-    pub(super) fn shown(&self) -> Result<(Loaded, Sources), Error> {
-        report::policy(&self.path, self.reading)
-    }
-
     /// Reads and loads it.
     ///
     /// # Errors
