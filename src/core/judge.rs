@@ -15,10 +15,13 @@ use super::time::WallTime;
 /// Who a client is: its principal, and every address it has.
 pub type Who<'a> = dyn Fn(Client) -> Option<(Agent, Arc<[Client]>)> + 'a;
 
+/// Who reached which address, under which name and over which aliases.
+type Question = (Client, Name, Arc<[Name]>, IpAddr);
+
 /// Judges `holdings` under `policy`. Whoever is unknown may nothing.
 pub fn judge(policy: &Policy, holdings: Vec<Holding>, who: &Who<'_>, now: WallTime) -> Vec<Verdict> {
     // Many elements rest on one answer: each port of a run is one.
-    let mut known: HashMap<(Client, Name, Arc<[Name]>, IpAddr), Arc<[Opening]>> = HashMap::new();
+    let mut known: HashMap<Question, Arc<[Opening]>> = HashMap::new();
     let mut judged = Vec::with_capacity(holdings.len());
     for holding in holdings {
         let question = (holding.asked_by, holding.name.clone(), Arc::clone(&holding.aliases), holding.key.address);
