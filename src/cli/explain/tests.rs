@@ -33,7 +33,7 @@ fn a_denial_has_its_own_exit_status_and_reason() {
     for (target, word) in [
         ("git.example.com:22/tcp", "No policy decided"),
         ("git.example.com:22/tcp", "  it is for Agent::\"release\", not Agent::\"claude\"\n"),
-        ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:46)"),
+        ("a.telemetry.example.com", "no-telemetry (policies/team/team.cedar:47)"),
         ("registry.example.org:80", "it opens 443/tcp, 443/udp."),
         ("registry.example.org:80", "nearest permit: builders-registry (policies/team/team.cedar:5)\n"),
         ("registry.example.org:80", "`context.port == 443`\n  (policies/team/team.cedar:10:8)"),
