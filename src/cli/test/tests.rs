@@ -57,7 +57,7 @@ fn a_surprising_permit_names_the_policy_that_permits() {
     assert!(out.contains(permit), "{out}");
     assert!(
         out.contains(
-            "+ ALLOW claude example.org type=MX\n    permitted by builders-mx (policies/team/team.cedar:37)\n"
+            "+ ALLOW claude example.org type=MX\n    permitted by builders-mx (policies/team/team.cedar:38)\n"
         ),
         "{out}"
     );
