@@ -35,9 +35,6 @@ pub enum Error {
     /// It is not UTF-8.
     #[error("{}: this is not UTF-8 text; save it as UTF-8", .0.display())]
     NotText(PathBuf),
-    /// A folder without policies.
-    #[error("{}: this folder has no .cedar file; put the policies into files named *.cedar", .0.display())]
-    NoPolicies(PathBuf),
     /// What is in it.
     #[error("the policy is not usable\n{}", Listed(.0))]
     Wrong(Vec<Problem>),
@@ -63,9 +60,6 @@ pub fn read(path: &Path) -> Result<Sources, Error> {
         return Ok(Sources { policies: vec![text(path)?], ..Sources::default() });
     }
     let files = policy_files(path)?;
-    if files.is_empty() {
-        return Err(Error::NoPolicies(path.to_owned()));
-    }
     let policies = files.iter().map(|file| text(file)).collect::<Result<_, _>>()?;
     Ok(Sources { policies, entities: optional(&path.join(ENTITIES))?, links: optional(&path.join(LINKS))? })
 }
@@ -188,9 +182,26 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_folder_denies_everything_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = load(folder.path(), CatchAllForbid::Strict).unwrap();
+        assert!(loaded.policy.is_empty());
+        assert!(loaded.warnings[0].to_string().starts_with("warning: there is no policy: everything is denied"));
+    }
+
+    #[test]
+    fn a_folder_with_one_broken_file_loads_nothing_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.cedar"), "permit(principal, action, resource);").unwrap();
+        fs::write(folder.path().join("b.cedar"), "permit(principal, action, resource)").unwrap();
+        let Err(Error::Wrong(problems)) = load(folder.path(), CatchAllForbid::Strict) else { panic!("it loaded") };
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].place.as_ref().unwrap().file.ends_with("/b.cedar"));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(read(folder.path()), Err(Error::NoPolicies(_))));
         assert!(matches!(read(&folder.path().join("none")), Err(Error::Missing(_))));
         let latin = folder.path().join("latin.cedar");
         fs::write(&latin, [0xfc]).unwrap();

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 
 use super::report::{self, Counts, Texts, counted};
 use super::{Error, catch_all_forbid, output};
-use crate::core::config::CatchAllForbid;
-use crate::core::policy::{Policy, Sources};
+use crate::core::config::{CatchAllForbid, ClientEntry};
+use crate::core::policy::{Loaded, Policy, Sources};
 use crate::core::problem::Problem;
 use crate::{config_file, policy_files};
 
@@ -98,6 +98,7 @@ impl Found {
 fn checked(arguments: &Arguments) -> Result<Found, Error> {
     let mut reading = arguments.catch_all_forbid.unwrap_or_default();
     let mut paths = arguments.policy.clone();
+    let mut clients = None;
     if let Some(file) = &arguments.config {
         let config = match config_file::read(file) {
             Ok(config) => config,
@@ -108,10 +109,11 @@ fn checked(arguments: &Arguments) -> Result<Found, Error> {
         if paths.is_empty() {
             paths.push(config.policy.path);
         }
+        clients = Some(config.clients);
     }
     let sources =
         policy_files::read_all(paths.iter().map(PathBuf::as_path)).map_err(|error| Error::said(error.to_string()))?;
-    Ok(loaded(sources, reading))
+    Ok(loaded(sources, reading, clients.as_deref()))
 }
 
 fn unusable(file: &Path, problems: Vec<Problem>) -> Result<Found, Error> {
@@ -119,9 +121,13 @@ fn unusable(file: &Path, problems: Vec<Problem>) -> Result<Found, Error> {
     Ok(Found { policies: None, problems, read: Read::Configuration { file: file.display().to_string(), text } })
 }
 
-fn loaded(sources: Sources, reading: CatchAllForbid) -> Found {
+fn loaded(sources: Sources, reading: CatchAllForbid, clients: Option<&[ClientEntry]>) -> Found {
     let (policies, problems) = match Policy::load(&sources, reading) {
-        Ok(loaded) => (Some(loaded.policy.len()), loaded.warnings),
+        Ok(Loaded { policy, warnings }) => {
+            let agents = clients.map(|clients| clients.iter().map(|client| &client.agent));
+            let strangers = agents.map(|agents| policy.agents_without_a_client(agents)).unwrap_or_default();
+            (Some(policy.len()), warnings.into_iter().chain(strangers).collect())
+        }
         Err(problems) => (None, problems),
     };
     Found { policies, problems, read: Read::Policy(sources) }
