@@ -19,7 +19,7 @@ WORKDIR /build
 # they change. Cargo wants every target that the manifest names to be there.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
-    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs benches/policy.rs > benches/wall.rs \
+    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs benches/policy.rs benches/reload.rs > benches/wall.rs \
     && echo '//! Empty.' > src/lib.rs \
     && cargo build --release --locked \
     && rm -r src

@@ -5,6 +5,7 @@
 //! listeners finish what they have, and the table is left as it is, so that
 //! nothing opens by accident; `cedarwall down` is the way to take it away.
 
+mod background;
 mod house;
 mod reload;
 mod statics;

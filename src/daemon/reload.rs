@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::background::in_background;
 use super::{statics, wall_time};
 use crate::clients::Clients;
 use crate::control::{RefusedPolicy, ReloadReport};
@@ -136,7 +137,7 @@ impl Reloader {
 
     async fn reload(&mut self) -> ReloadReport {
         let (path, reading) = (self.path.clone(), self.reading);
-        match spawn_blocking(move || policy_files::load(&path, reading)).await {
+        match in_background(move || policy_files::load(&path, reading)).await {
             Ok(Ok(loaded)) => self.enact(loaded).await,
             Ok(Err(policy_files::Error::Wrong(problems))) => {
                 self.refuse(problems.iter().map(Problem::on_one_line).collect())
@@ -163,7 +164,8 @@ impl Reloader {
         let warnings: Vec<_> = loaded.warnings.iter().map(Problem::on_one_line).collect();
         let generation = self.in_force.load().generation.next();
         let in_force = Arc::new(InForce { policy: loaded.policy, generation });
-        self.in_force.store(Arc::clone(&in_force));
+        let former = self.in_force.swap(Arc::clone(&in_force));
+        tokio::spawn(let_go(former));
         self.refused.store(None);
         self.journal.report(Event::PolicyLoaded { path: path.clone(), policies, warnings: warnings.clone() });
 
@@ -187,7 +189,7 @@ impl Reloader {
         let named = self.open_statics().await;
         let clients = self.clients.clone();
         let to_judge = holdings.clone();
-        let judged = spawn_blocking(move || {
+        let judged = in_background(move || {
             let who = |client| clients.identify(client).map(|identity| (identity.agent, identity.addresses));
             judge(&in_force.policy, to_judge, &who, wall_time())
         });
@@ -205,6 +207,18 @@ impl Reloader {
         if elements + flows > 0 {
             self.journal.report(Event::Revoked { elements, flows });
         }
+    }
+}
+
+/// Drops a policy that is no longer in force where nobody waits for it: with
+/// a hundred thousand policies that takes a while, and the last query that it
+/// decides would otherwise have to do it.
+async fn let_go(former: Arc<InForce>) {
+    while Arc::strong_count(&former) > 1 {
+        sleep(REST).await;
+    }
+    if let Err(error) = in_background(move || drop(former)).await {
+        tracing::debug!("a former policy: {error}");
     }
 }
 

@@ -19,7 +19,7 @@ use super::clause::Mentions;
 use super::schema::Vocabulary;
 
 /// Who asks, and when: the part of the circumstances that is the same for
-/// every port.
+/// every host and port.
 pub(super) struct Circumstances<'a> {
     vocabulary: &'a Vocabulary,
     principal: Arc<Entity>,
@@ -32,10 +32,21 @@ pub(super) struct Target<'a> {
     /// The `Resource`'s id.
     pub(super) id: &'a str,
     pub(super) host: &'a str,
-    /// The host's domains, nearest first.
+    /// The host's domains.
     pub(super) domains: &'a HashSet<EntityUID>,
     pub(super) protocol: Protocol,
     pub(super) port: Port,
+}
+
+/// Connections to one host, at several ports: what they have in common is
+/// made once.
+pub(super) struct Connections<'a> {
+    vocabulary: &'a Vocabulary,
+    principal: EntityUIDEntry,
+    action: EntityUIDEntry,
+    resources: BTreeMap<Port, EntityUIDEntry>,
+    context: BTreeMap<SmolStr, Value>,
+    entities: Arc<Entities>,
 }
 
 impl<'a> Circumstances<'a> {
@@ -62,23 +73,42 @@ impl<'a> Circumstances<'a> {
         Ok(Self { vocabulary, principal, context })
     }
 
-    /// A request to connect, and what it is about.
-    pub(super) fn connection(&self, target: Target<'_>) -> Result<(Request, Entities), Failed> {
-        let host = Value::from(target.host);
-        let port = Value::from(i64::from(target.port.number()));
+    /// Connections to `host`, which is in `domains`, at ports whose `Resource`
+    /// ids are `ids`.
+    pub(super) fn connections(
+        &self,
+        host: &str,
+        domains: &HashSet<EntityUID>,
+        ids: impl IntoIterator<Item = (Port, String)>,
+    ) -> Result<Connections<'a>, Failed> {
+        let host = Value::from(host);
+        let mut resources = BTreeMap::new();
+        let mut entities = vec![Arc::clone(&self.principal)];
+        for (port, id) in ids {
+            let id = self.vocabulary.resource(&id);
+            let number = Value::from(i64::from(port.number()));
+            let attributes =
+                [("host".into(), PartialValue::Value(host.clone())), ("port".into(), PartialValue::Value(number))];
+            resources.insert(port, EntityUIDEntry::known(id.clone(), None));
+            let none = HashSet::new();
+            entities.push(Arc::new(Entity::new_with_attr_partial_value(id, attributes, domains.clone(), none, [])));
+        }
         let mut context = self.context.clone();
-        context.insert("host".into(), host.clone());
-        context.insert("port".into(), port.clone());
-        context.insert("protocol".into(), Value::from(self.vocabulary.protocol(target.protocol)));
-        let attributes = [("host".into(), PartialValue::Value(host)), ("port".into(), PartialValue::Value(port))];
-        let resource = Entity::new_with_attr_partial_value(
-            self.vocabulary.resource(target.id),
-            attributes,
-            target.domains.clone(),
-            HashSet::new(),
-            [],
-        );
-        self.request(&self.vocabulary.connect, resource, context)
+        context.insert("host".into(), host);
+        Ok(Connections {
+            vocabulary: self.vocabulary,
+            principal: known(self.principal.uid()),
+            action: known(&self.vocabulary.connect),
+            resources,
+            context,
+            entities: Arc::new(store(entities)?),
+        })
+    }
+
+    /// A request to connect, and what it is about.
+    pub(super) fn connection(&self, target: Target<'_>) -> Result<(Request, Arc<Entities>), Failed> {
+        let ids = [(target.port, target.id.to_owned())];
+        self.connections(target.host, target.domains, ids)?.request(target.protocol, target.port)
     }
 
     /// A request for records of `domain`, which is in `parents`.
@@ -87,37 +117,39 @@ impl<'a> Circumstances<'a> {
         domain: EntityUID,
         parents: HashSet<EntityUID>,
         record_type: &str,
-    ) -> Result<(Request, Entities), Failed> {
+    ) -> Result<(Request, Arc<Entities>), Failed> {
         let mut context = self.context.clone();
         context.insert("qtype".into(), Value::from(record_type));
+        let resource = known(&domain);
         let domain = Entity::new_with_attr_partial_value(domain, [], parents, HashSet::new(), []);
-        self.request(&self.vocabulary.query, domain, context)
+        let entities = store([Arc::clone(&self.principal), Arc::new(domain)])?;
+        let (principal, action) = (known(self.principal.uid()), known(&self.vocabulary.query));
+        let request = Request::new_unchecked(principal, action, resource, Some(Context::Value(Arc::new(context))));
+        Ok((request, Arc::new(entities)))
     }
+}
 
-    fn request(
-        &self,
-        action: &EntityUID,
-        resource: Entity,
-        context: BTreeMap<SmolStr, Value>,
-    ) -> Result<(Request, Entities), Failed> {
-        let known = |entity: &EntityUID| EntityUIDEntry::known(entity.clone(), None);
-        let request = Request::new_unchecked(
-            known(self.principal.uid()),
-            known(action),
-            known(resource.uid()),
-            Some(Context::Value(Arc::new(context))),
-        );
-        let entities = [Arc::clone(&self.principal), Arc::new(resource)];
-        let entities = Entities::new()
-            .add_entities(
-                entities,
-                None::<&NoEntitiesSchema>,
-                TCComputation::AssumeAlreadyComputed,
-                Extensions::all_available(),
-            )
-            .map_err(|_| Failed)?;
-        Ok((request, entities))
+impl Connections<'_> {
+    /// The request to connect to one of the ports.
+    pub(super) fn request(&self, protocol: Protocol, port: Port) -> Result<(Request, Arc<Entities>), Failed> {
+        let resource = self.resources.get(&port).cloned().ok_or(Failed)?;
+        let mut context = self.context.clone();
+        context.insert("port".into(), Value::from(i64::from(port.number())));
+        context.insert("protocol".into(), Value::from(self.vocabulary.protocol(protocol)));
+        let context = Context::Value(Arc::new(context));
+        let request = Request::new_unchecked(self.principal.clone(), self.action.clone(), resource, Some(context));
+        Ok((request, Arc::clone(&self.entities)))
     }
+}
+
+fn known(entity: &EntityUID) -> EntityUIDEntry {
+    EntityUIDEntry::known(entity.clone(), None)
+}
+
+fn store(entities: impl IntoIterator<Item = Arc<Entity>>) -> Result<Entities, Failed> {
+    let (schema, extensions) = (None::<&NoEntitiesSchema>, Extensions::all_available());
+    let store = Entities::new().add_entities(entities, schema, TCComputation::AssumeAlreadyComputed, extensions);
+    store.map_err(|_| Failed)
 }
 
 fn ip(address: IpAddr) -> Result<Value, Failed> {

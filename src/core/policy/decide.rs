@@ -6,9 +6,10 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cedar_policy_core::ast::{EntityUID, Request};
+use cedar_policy_core::ast::Request;
 use cedar_policy_core::entities::Entities;
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
@@ -19,7 +20,7 @@ use super::super::query::{Port, Protocol, Query};
 use super::super::time::WallTime;
 use super::Policy;
 use super::answer::{Answer, Failed, holds};
-use super::circumstances::{Circumstances, Target};
+use super::circumstances::Circumstances;
 use super::clause::{Asked, Mentions, View};
 use super::ports::merged;
 use super::slice::{Slice, runs};
@@ -184,14 +185,20 @@ impl Inquiry<'_> {
         let principal = policy.principals.entity(&self.query.agent, &policy.vocabulary);
         let circumstances =
             Circumstances::new(&policy.vocabulary, principal, self.query.client, self.now, address, slice.mentions)?;
-        let domains = OnceCell::new();
-        let domains =
-            || domains.get_or_init(|| host.ancestors().map(|domain| policy.vocabulary.domain(domain)).collect());
+        let connections = OnceCell::new();
+        let connections = || {
+            connections.get_or_init(|| {
+                let domains: HashSet<_> = host.ancestors().map(|domain| policy.vocabulary.domain(domain)).collect();
+                let ports: BTreeSet<_> = openings.iter().map(|opening| opening.ports.first()).collect();
+                let heard = ports.into_iter().filter(|port| slice.has_say_on(*port));
+                circumstances.connections(host.as_str(), &domains, heard.map(|port| (port, format!("{host}:{port}"))))
+            })
+        };
 
         let mut findings: Vec<Finding> = Vec::with_capacity(openings.len());
         let mut asked: BTreeMap<Port, usize> = BTreeMap::new();
         for &opening in openings {
-            let port = opening.ports.first();
+            let (protocol, port) = (opening.protocol, opening.ports.first());
             if !slice.mentions.protocol
                 && let Some(same) = asked.get(&port).and_then(|index| findings.get(*index))
             {
@@ -199,32 +206,12 @@ impl Inquiry<'_> {
                 findings.push(Finding { opening, answer });
                 continue;
             }
-            let answer = self.answer(slice, view, &circumstances, host, domains, opening.protocol, port)?;
+            let request = || connections().as_ref().map_err(|failed| *failed)?.request(protocol, port);
+            let answer = policy.ask(slice.on(port), view, request)?;
             asked.insert(port, findings.len());
             findings.push(Finding { opening, answer });
         }
         Ok(findings)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a request has as many parts")]
-    fn answer<'d>(
-        &self,
-        slice: &Slice,
-        view: View,
-        circumstances: &Circumstances<'_>,
-        host: &Name,
-        domains: impl Fn() -> &'d HashSet<EntityUID>,
-        protocol: Protocol,
-        port: Port,
-    ) -> Result<Answer, Erring> {
-        if !slice.has_say_on(port) {
-            return Ok(Answer::default());
-        }
-        let request = || {
-            let id = format!("{host}:{port}");
-            circumstances.connection(Target { id: &id, host: host.as_str(), domains: domains(), protocol, port })
-        };
-        self.policy.ask(slice.on(port), view, request)
     }
 
     fn records(&self) -> Ruling {
@@ -276,7 +263,7 @@ impl Policy {
         &self,
         clauses: impl Iterator<Item = u32>,
         view: View,
-        request: impl FnOnce() -> Result<(Request, Entities), Failed>,
+        request: impl FnOnce() -> Result<(Request, Arc<Entities>), Failed>,
     ) -> Result<Answer, Erring> {
         let mut answer = Answer::default();
         let mut open = Vec::new();

@@ -1,6 +1,8 @@
 //! The words a policy can use: the built-in schema, and Cedar's names for
 //! them.
 
+use std::sync::Arc;
+
 use cedar_policy::Schema;
 use cedar_policy_core::ast::{Eid, EntityType, EntityUID};
 
@@ -25,7 +27,8 @@ pub(super) struct Vocabulary {
     pub(super) agent: EntityType,
     pub(super) domain: EntityType,
     pub(super) resource: EntityType,
-    protocol: EntityType,
+    tcp: Arc<EntityUID>,
+    udp: Arc<EntityUID>,
 }
 
 impl Vocabulary {
@@ -35,7 +38,7 @@ impl Vocabulary {
         let (schema, _) =
             Schema::from_cedarschema_str(&attributes.declared_in(TEXT)).map_err(|error| broken(error.to_string()))?;
         let type_named = |name: &str| EntityType::from_normalized_str(name).map_err(|error| broken(error.to_string()));
-        let action = type_named("Action")?;
+        let (action, protocol) = (type_named("Action")?, type_named("Protocol")?);
         Ok(Self {
             schema,
             connect: entity(&action, CONNECT),
@@ -43,7 +46,8 @@ impl Vocabulary {
             agent: type_named("Agent")?,
             domain: type_named("Domain")?,
             resource: type_named("Resource")?,
-            protocol: type_named("Protocol")?,
+            tcp: Arc::new(entity(&protocol, Protocol::Tcp.as_str())),
+            udp: Arc::new(entity(&protocol, Protocol::Udp.as_str())),
         })
     }
 
@@ -59,8 +63,11 @@ impl Vocabulary {
         entity(&self.resource, id)
     }
 
-    pub(super) fn protocol(&self, protocol: Protocol) -> EntityUID {
-        entity(&self.protocol, protocol.as_str())
+    pub(super) fn protocol(&self, protocol: Protocol) -> Arc<EntityUID> {
+        Arc::clone(match protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cedar_policy_core::ast::{
     Entity, EntityUID, Expr, Literal, PartialValue, Policy, Request, SlotEnv, Value, ValueKind,
@@ -25,7 +26,7 @@ const EVERYTHING: Mentions = Mentions { ip: true, now: true, client: true, proto
 /// A request and its entities.
 pub(in super::super) struct Scene {
     request: Request,
-    entities: Entities,
+    entities: Arc<Entities>,
 }
 
 impl Scene {
@@ -64,7 +65,7 @@ impl Scene {
         Self::of(circumstances.records(domain, parents, &question.kind().to_string()).ok()?)
     }
 
-    fn of((request, entities): (Request, Entities)) -> Option<Self> {
+    fn of((request, entities): (Request, Arc<Entities>)) -> Option<Self> {
         Some(Self { request, entities })
     }
 
