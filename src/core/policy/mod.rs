@@ -1,7 +1,7 @@
 //! Cedar policies: loading, and deciding.
 //!
 //! Loading ([`Policy::load`]) goes [`statement`] (text into policies with
-//! places and ids; what the parser says, told by `syntax`) → `links` (templates into policies) → `lint` (what Cedar
+//! places and ids, those alike parsed once: `alike`; what the parser says, told by `syntax`) → `links` (templates into policies) → `lint` (what Cedar
 //! would accept and nobody means) → `validate` (Cedar's
 //! strict validator, told by `validation`) →
 //! `catch_all` → `slices` (an index by what scopes name) and `clause` (what is
@@ -18,6 +18,7 @@
 //! is what it is, and [`cases`] puts questions to Cedar that no client asked.
 
 mod address;
+mod alike;
 mod answer;
 mod attributes;
 pub mod cases;

@@ -25,6 +25,15 @@ impl SourceFile {
         &self.text
     }
 
+    pub(super) const fn shared_text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Whether `text` is this very text, and no copy of a piece of it.
+    pub(super) fn is_text_of(&self, text: &Arc<str>) -> bool {
+        Arc::ptr_eq(&self.text, text)
+    }
+
     /// The place of the bytes in `range`; of its end, if it starts past it.
     pub(super) fn place(&self, range: Range<usize>) -> Place {
         let line = self.lines.partition_point(|start| *start <= range.start);

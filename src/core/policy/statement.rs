@@ -1,10 +1,10 @@
 //! Policy text into statements: each policy with its id, its place and its
 //! words.
 //!
-//! A file is cut into its statements first, and these are given to Cedar's
-//! parser some hundred at a time: its syntax tree of a whole file takes twenty
-//! times the memory of the policies, and a mistake in one statement then hides
-//! none in another.
+//! A file is cut into its statements first, and those that are like no other
+//! ([`super::alike`]) are given to Cedar's parser some hundred at a time: its
+//! syntax tree of a whole file takes many times the memory of the policies, and
+//! a mistake in one statement then hides none in another.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,10 +13,12 @@ use std::sync::Arc;
 use cedar_policy_core::ast;
 use cedar_policy_core::parser::{self, Loc};
 use miette::Diagnostic;
+use rustc_hash::FxHashMap;
 
 use super::super::decision::PolicyId;
 use super::super::problem::{Place, Problem};
 use super::super::rule::Rule;
+use super::alike::{self, Outline};
 use super::code::{self, effect_offset};
 use super::source::SourceFile;
 use super::syntax;
@@ -84,8 +86,15 @@ impl Origin {
         Self { source: Arc::new(SourceFile::new(file, text)), start: 0 }
     }
 
+    /// The place of `range`, which counts from the piece's start.
     fn place(&self, range: Range<usize>) -> Place {
-        self.source.place(self.start + range.start..self.start + range.end)
+        // The start may lie before the file's: see `alike`.
+        self.source.place(self.start.wrapping_add(range.start)..self.start.wrapping_add(range.end))
+    }
+
+    fn place_of(&self, loc: &Loc) -> Place {
+        let range = loc.start()..loc.end();
+        if self.source.is_text_of(&loc.src) { self.source.place(range) } else { self.place(range) }
     }
 }
 
@@ -98,10 +107,24 @@ impl Statement {
     /// Where `loc` is; the statement itself if Cedar does not know.
     pub(super) fn place_of(&self, loc: Option<&Loc>) -> Place {
         match loc {
-            Some(loc) => self.origin.place(loc.start()..loc.end()),
+            Some(loc) => self.origin.place_of(loc),
             None => self.place.clone(),
         }
     }
+}
+
+/// The same statements with the parser's own places in them, where they were
+/// made of others: for whoever reads the places in Cedar's own words.
+pub(super) fn spelt_out(statements: &[Statement]) -> Vec<Statement> {
+    statements.iter().map(|statement| reparsed(statement).unwrap_or_else(|| statement.clone())).collect()
+}
+
+fn reparsed(statement: &Statement) -> Option<Statement> {
+    let loc = statement.policy.loc().filter(|loc| statement.origin.source.is_text_of(&loc.src))?;
+    let piece = parse_piece(&statement.origin.source, loc.start()..loc.end()).ok()?.into_iter().next()?;
+    let template = piece.template.new_id(statement.policy.id().clone());
+    let policy = ast::Template::try_as_policy(Arc::new(template)).ok()?;
+    Some(Statement { policy, origin: piece.origin, ..statement.clone() })
 }
 
 /// What files hold.
@@ -134,41 +157,105 @@ fn parse_file(source: &Arc<SourceFile>, parsed: &mut Parsed, problems: &mut Vec<
         problems.push(problem.with_help("write it as several policies, or its alternatives as one set"));
         return;
     }
-    let mut count = 0;
-    for chunk in chunks(&code::statements(text)) {
-        let whole = chunk.first().map_or(0, |first| first.start)..chunk.last().map_or(0, |last| last.end);
-        let pieces = parse_piece(source, whole).or_else(|_| {
-            // Each by itself, so that every mistake is found, and each once.
-            let (mut pieces, mut found) = (Vec::new(), Vec::new());
-            for statement in chunk {
-                match parse_piece(source, statement.clone()) {
-                    Ok(piece) => pieces.extend(piece),
-                    Err(problems) => found.extend(problems),
-                }
+    let ranges = code::statements(text);
+    let outlines: Vec<_> = ranges.iter().map(|range| alike::outline(text, range.clone())).collect();
+    let mut first_of_kind: FxHashMap<&str, usize> = FxHashMap::default();
+    let example_of: Vec<usize> = outlines
+        .iter()
+        .enumerate()
+        .map(|(index, outline)| {
+            outline.as_ref().map_or(index, |outline| *first_of_kind.entry(&outline.common).or_insert(index))
+        })
+        .collect();
+
+    let mut pieces: Vec<Option<Piece>> = Vec::new();
+    pieces.resize_with(ranges.len(), || None);
+    let parsed_by_cedar: Vec<usize> =
+        (0..ranges.len()).filter(|&index| example_of.get(index) == Some(&index)).collect();
+    parse_all(source, &ranges, &parsed_by_cedar, &mut pieces, problems);
+    for index in 0..ranges.len() {
+        let example = example_of.get(index).copied().unwrap_or(index);
+        if example == index {
+            continue;
+        }
+        let made = made_of_example(source, &outlines, &pieces, example, index);
+        match made {
+            Some(piece) => put(&mut pieces, index, piece),
+            None => parse_all(source, &ranges, &[index], &mut pieces, problems),
+        }
+    }
+    for (index, piece) in pieces.into_iter().flatten().enumerate() {
+        add(piece, index + 1, parsed, problems);
+    }
+}
+
+/// Has Cedar parse the statements of these `numbers`, those that follow each
+/// other together.
+fn parse_all(
+    source: &Arc<SourceFile>,
+    ranges: &[Range<usize>],
+    numbers: &[usize],
+    pieces: &mut [Option<Piece>],
+    problems: &mut Vec<Problem>,
+) {
+    for run in runs(ranges, numbers) {
+        let range_of = |number: &usize| ranges.get(*number).cloned().unwrap_or_default();
+        let whole =
+            run.first().map_or(0, |first| range_of(first).start)..run.last().map_or(0, |last| range_of(last).end);
+        if let Ok(found) = parse_piece(source, whole)
+            && found.len() == run.len()
+        {
+            for (number, piece) in run.iter().zip(found) {
+                put(pieces, *number, piece);
             }
-            if found.is_empty() { Ok(pieces) } else { Err(found) }
-        });
-        match pieces {
-            Ok(pieces) => {
-                for piece in pieces {
-                    count += 1;
-                    add(piece, count, parsed, problems);
-                }
+            continue;
+        }
+        // Each by itself, so that every mistake is found, and each once.
+        for number in run {
+            match parse_piece(source, range_of(number)) {
+                Ok(found) => found.into_iter().for_each(|piece| put(pieces, *number, piece)),
+                Err(found) => problems.extend(found),
             }
-            Err(found) => problems.extend(found),
         }
     }
 }
 
-/// Runs of statements of about [`CHUNK`] octets.
-fn chunks(statements: &[Range<usize>]) -> impl Iterator<Item = &[Range<usize>]> {
-    let mut rest = statements;
+fn put(pieces: &mut [Option<Piece>], number: usize, piece: Piece) {
+    if let Some(place) = pieces.get_mut(number) {
+        *place = Some(piece);
+    }
+}
+
+fn made_of_example(
+    source: &Arc<SourceFile>,
+    outlines: &[Option<Outline>],
+    pieces: &[Option<Piece>],
+    example: usize,
+    number: usize,
+) -> Option<Piece> {
+    let outline = |number: usize| outlines.get(number).and_then(Option::as_ref);
+    let (others, own) = (outline(example)?, outline(number)?);
+    let example = pieces.get(example)?.as_ref()?;
+    let template = alike::made_of(&example.template, others, source.shared_text(), own)?;
+    // Offsets in the conditions are the example's.
+    let start = example.origin.start.wrapping_add(own.conditions).wrapping_sub(others.conditions);
+    Some(Piece { template: Arc::new(template), origin: Origin { source: Arc::clone(source), start } })
+}
+
+/// Runs of `numbers` that follow each other, of about [`CHUNK`] octets.
+fn runs<'a>(ranges: &'a [Range<usize>], numbers: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
+    let start_of = |number: usize| ranges.get(number).map_or(0, |range| range.start);
+    let end_of = |number: usize| ranges.get(number).map_or(0, |range| range.end);
+    let mut rest = numbers;
     std::iter::from_fn(move || {
-        let start = rest.first()?.start;
-        let length = rest.partition_point(|statement| statement.end <= start + CHUNK).max(1);
-        let (chunk, others) = rest.split_at_checked(length)?;
+        let first = *rest.first()?;
+        let belongs = |(index, number): &(usize, &usize)| {
+            **number == first + index && (*index == 0 || end_of(**number) <= start_of(first) + CHUNK)
+        };
+        let length = rest.iter().enumerate().take_while(belongs).count();
+        let (run, others) = rest.split_at_checked(length)?;
         rest = others;
-        Some(chunk)
+        Some(run)
     })
 }
 
@@ -180,8 +267,11 @@ struct Piece {
 }
 
 impl Piece {
+    /// Where in the file it stands.
     fn range(&self) -> Range<usize> {
-        self.template.loc().map_or(0..0, |loc| loc.start()..loc.end())
+        let Some(loc) = self.template.loc() else { return 0..0 };
+        let start = if self.origin.source.is_text_of(&loc.src) { 0 } else { self.origin.start };
+        start + loc.start()..start + loc.end()
     }
 }
 
@@ -200,9 +290,9 @@ fn parse_piece(source: &Arc<SourceFile>, range: Range<usize>) -> Result<Vec<Piec
 fn add(piece: Piece, count: usize, parsed: &mut Parsed, problems: &mut Vec<Problem>) {
     let Piece { template, origin } = &piece;
     let range = piece.range();
-    let text = origin.source.text().get(origin.start + range.start..origin.start + range.end).unwrap_or_default();
+    let text = origin.source.text().get(range.clone()).unwrap_or_default();
     let effect = range.start + effect_offset(text);
-    let place = origin.place(effect..effect + EFFECT_LENGTH);
+    let place = origin.source.place(effect..effect + EFFECT_LENGTH);
     let written = template.annotations().find(|(key, _)| AsRef::<str>::as_ref(*key) == "id");
     let id = match written.map(|(_, annotation)| annotation.val.as_str()) {
         None => format!("{}#{count}", base_name(&origin.source.name)),

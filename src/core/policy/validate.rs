@@ -14,29 +14,23 @@ use cedar_policy_core::ast::{self, ActionConstraint, EntityType, Expr, Principal
 use super::super::problem::Problem;
 use super::super::rule::Rule;
 use super::schema::Vocabulary;
-use super::statement::{Statement, Template};
+use super::statement::{Statement, Template, spelt_out};
 use super::validation;
 
 /// What Cedar's validator finds in the policies and templates.
 pub(super) fn invalid(statements: &[Statement], templates: &[Template], vocabulary: &Vocabulary) -> Vec<Problem> {
     let validator = Validator::new(vocabulary.schema.clone());
-    let mut first_of_kind = HashSet::new();
-    let mut same_again = Vec::new();
-    let firsts: Vec<_> = statements
-        .iter()
-        .filter(|statement| {
-            let is_first = Kind::of(statement.ast()).is_none_or(|kind| first_of_kind.insert(kind));
-            if !is_first {
-                same_again.push(*statement);
-            }
-            is_first
-        })
-        .collect();
-    let problems = problems_of(&validator, &firsts, templates);
-    if problems.is_empty() || same_again.is_empty() {
-        return problems;
+    let mut kinds = HashSet::new();
+    let mut firsts = Vec::new();
+    for statement in statements {
+        if Kind::of(statement.ast()).is_none_or(|kind| kinds.insert(kind)) {
+            firsts.push(statement);
+        }
     }
-    problems_of(&validator, &statements.iter().collect::<Vec<_>>(), templates)
+    if problems_of(&validator, &firsts, templates).is_empty() {
+        return Vec::new();
+    }
+    problems_of(&validator, &spelt_out(statements).iter().collect::<Vec<_>>(), templates)
 }
 
 /// What policies have in common that pass or fail validation together.

@@ -1,5 +1,6 @@
 //! What a whole policy promises.
 
+mod alike;
 mod document;
 mod doubts;
 mod every_port;
