@@ -78,23 +78,29 @@ impl Template {
 pub(super) struct Origin {
     source: Arc<SourceFile>,
     start: usize,
+    /// Of a statement that is made of an example: where its own conditions
+    /// begin. What the example has before them is not in this text.
+    conditions: usize,
 }
 
 impl Origin {
     /// Of a whole file.
     pub(super) fn whole(file: &str, text: &str) -> Self {
-        Self { source: Arc::new(SourceFile::new(file, text)), start: 0 }
+        Self { source: Arc::new(SourceFile::new(file, text)), start: 0, conditions: 0 }
     }
 
     /// The place of `range`, which counts from the piece's start.
     fn place(&self, range: Range<usize>) -> Place {
-        // The start may lie before the file's: see `alike`.
-        self.source.place(self.start.wrapping_add(range.start)..self.start.wrapping_add(range.end))
+        self.source.place(self.start + range.start..self.start + range.end)
     }
 
-    fn place_of(&self, loc: &Loc) -> Place {
+    /// The place of `loc`; `None` if it is about the statement as a whole.
+    fn place_of(&self, loc: &Loc) -> Option<Place> {
         let range = loc.start()..loc.end();
-        if self.source.is_text_of(&loc.src) { self.source.place(range) } else { self.place(range) }
+        if self.source.is_text_of(&loc.src) {
+            return Some(self.source.place(range));
+        }
+        (self.start + range.start >= self.conditions).then(|| self.place(range))
     }
 }
 
@@ -106,10 +112,12 @@ impl Statement {
 
     /// Where `loc` is; the statement itself if Cedar does not know.
     pub(super) fn place_of(&self, loc: Option<&Loc>) -> Place {
+        let place = |loc| self.origin.place_of(loc);
         match loc {
-            Some(loc) => self.origin.place_of(loc),
-            None => self.place.clone(),
+            Some(loc) => place(loc).or_else(|| self.policy.loc().and_then(place)),
+            None => None,
         }
+        .unwrap_or_else(|| self.place.clone())
     }
 }
 
@@ -237,9 +245,10 @@ fn made_of_example(
     let (others, own) = (outline(example)?, outline(number)?);
     let example = pieces.get(example)?.as_ref()?;
     let template = alike::made_of(&example.template, others, source.shared_text(), own)?;
-    // Offsets in the conditions are the example's.
-    let start = example.origin.start.wrapping_add(own.conditions).wrapping_sub(others.conditions);
-    Some(Piece { template: Arc::new(template), origin: Origin { source: Arc::clone(source), start } })
+    // Offsets in the conditions are the example's, which comes first.
+    let start = example.origin.start + own.conditions.checked_sub(others.conditions)?;
+    let origin = Origin { source: Arc::clone(source), start, conditions: own.conditions };
+    Some(Piece { template: Arc::new(template), origin })
 }
 
 /// Runs of `numbers` that follow each other, of about [`CHUNK`] octets.
@@ -276,7 +285,7 @@ impl Piece {
 }
 
 fn parse_piece(source: &Arc<SourceFile>, range: Range<usize>) -> Result<Vec<Piece>, Vec<Problem>> {
-    let origin = Origin { source: Arc::clone(source), start: range.start };
+    let origin = Origin { source: Arc::clone(source), start: range.start, conditions: 0 };
     let text = source.text().get(range).unwrap_or_default();
     let set = parser::parse_policyset(text)
         .map_err(|errors| errors.iter().map(|error| described(&origin, text, error)).collect::<Vec<_>>())?;
