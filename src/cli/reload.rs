@@ -20,7 +20,7 @@ use crate::control::ReloadReport;
 answers.
 
 Examples:
-  cedarwall check --policy policies && cedarwall reload
+  cedarwall check policies && cedarwall reload
   cedarwall reload --json | jq -r '.problems[]'"
 )]
 pub(super) struct Arguments {
