@@ -1,7 +1,8 @@
 //! Cedar policies: loading, and deciding.
 //!
 //! Loading ([`Policy::load`]) goes [`statement`] (text into policies with
-//! places and ids, those alike parsed once: `alike`; what the parser says, told by `syntax`) → `links` (templates into policies) → `lint` (what Cedar
+//! places and ids; `pieces`: as Cedar reads them, those `alike` once; what the
+//! parser says, told by `syntax`) → `links` (templates into policies) → `lint` (what Cedar
 //! would accept and nobody means) → `validate` (Cedar's
 //! strict validator, told by `validation`) →
 //! `catch_all` → `slices` (an index by what scopes name) and `clause` (what is
@@ -35,6 +36,7 @@ mod links;
 mod lint;
 mod literal;
 mod load;
+mod pieces;
 mod ports;
 mod principals;
 mod reading;

@@ -8,7 +8,7 @@ use cedar_policy::PolicySet;
 use super::super::problem::{Place, Problem};
 use super::super::rule::Rule;
 use super::code;
-use super::statement::{Origin, described};
+use super::pieces::{Origin, described};
 
 /// Parses `text`, templates included.
 ///
