@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use self::background::Background;
 use self::house::DaemonHouse;
 use self::reload::Reloader;
 use crate::clients::Clients;
@@ -84,16 +85,18 @@ pub fn serve(config: Config) -> Result<(), Error> {
     for advice in host::advise(&config) {
         tracing::warn!("{advice}");
     }
-    let loaded = policy_files::load(&config.policy.path, config.policy.catch_all_forbid)?;
+    let background = Background::start()?;
+    let (path, reading) = (config.policy.path.clone(), config.policy.catch_all_forbid);
+    let loaded = background.first(move || policy_files::load(&path, reading)).map_err(io::Error::other)??;
     let journal = Arc::new(Journal::open(config.journal.path.as_deref())?);
     let runtime = Runtime::new()?;
-    let result = runtime.block_on(stand(&config, loaded, &journal));
+    let result = runtime.block_on(stand(&config, loaded, background, &journal));
     journal.close();
     result
 }
 
 /// Puts the wall up, answers until a signal comes, and lets go.
-async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Result<(), Error> {
+async fn stand(config: &Config, loaded: Loaded, background: Background, journal: &Arc<Journal>) -> Result<(), Error> {
     // From here on it means: read the policy again.
     let hangup = signal(SignalKind::hangup())?;
     // Two daemons would undo each other's work: the socket is taken first.
@@ -121,6 +124,7 @@ async fn stand(config: &Config, loaded: Loaded, journal: &Arc<Journal>) -> Resul
         Arc::clone(&in_force),
         clients.clone(),
         firewall.clone(),
+        background,
         Arc::clone(journal),
     );
     reloader.open_statics().await?;

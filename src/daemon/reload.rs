@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::background::in_background;
+use super::background::Background;
 use super::{statics, wall_time};
 use crate::clients::Clients;
 use crate::control::{RefusedPolicy, ReloadReport};
@@ -47,6 +47,7 @@ pub(super) struct Reloader {
     in_force: Arc<ArcSwap<InForce>>,
     clients: Clients,
     firewall: Firewall,
+    background: Background,
     journal: Arc<Journal>,
     requests: mpsc::Receiver<oneshot::Sender<ReloadReport>>,
     refused: Arc<ArcSwapOption<RefusedPolicy>>,
@@ -83,12 +84,16 @@ impl Reloader {
         in_force: Arc<ArcSwap<InForce>>,
         clients: Clients,
         firewall: Firewall,
+        background: Background,
         journal: Arc<Journal>,
     ) -> (Self, Reloading) {
         let (sender, requests) = mpsc::channel(QUEUE);
         let refused: Arc<ArcSwapOption<RefusedPolicy>> = Arc::default();
         let reloading = Reloading { requests: sender, refused: Arc::clone(&refused) };
-        (Self { path, reading, in_force, clients, firewall, journal, requests, refused, renewal: None }, reloading)
+        (
+            Self { path, reading, in_force, clients, firewall, background, journal, requests, refused, renewal: None },
+            reloading,
+        )
     }
 
     /// Opens what the policy in force names by address, and closes what it
@@ -137,7 +142,7 @@ impl Reloader {
 
     async fn reload(&mut self) -> ReloadReport {
         let (path, reading) = (self.path.clone(), self.reading);
-        match in_background(move || policy_files::load(&path, reading)).await {
+        match self.background.run(move || policy_files::load(&path, reading)).await {
             Ok(Ok(loaded)) => self.enact(loaded).await,
             Ok(Err(policy_files::Error::Wrong(problems))) => {
                 self.refuse(problems.iter().map(Problem::on_one_line).collect())
@@ -165,7 +170,7 @@ impl Reloader {
         let generation = self.in_force.load().generation.next();
         let in_force = Arc::new(InForce { policy: loaded.policy, generation });
         let former = self.in_force.swap(Arc::clone(&in_force));
-        tokio::spawn(let_go(former));
+        tokio::spawn(let_go(former, self.background.clone()));
         self.refused.store(None);
         self.journal.report(Event::PolicyLoaded { path: path.clone(), policies, warnings: warnings.clone() });
 
@@ -189,7 +194,7 @@ impl Reloader {
         let named = self.open_statics().await;
         let clients = self.clients.clone();
         let to_judge = holdings.clone();
-        let judged = in_background(move || {
+        let judged = self.background.run(move || {
             let who = |client| clients.identify(client).map(|identity| (identity.agent, identity.addresses));
             judge(&in_force.policy, to_judge, &who, wall_time())
         });
@@ -213,11 +218,11 @@ impl Reloader {
 /// Drops a policy that is no longer in force where nobody waits for it: with
 /// a hundred thousand policies that takes a while, and the last query that it
 /// decides would otherwise have to do it.
-async fn let_go(former: Arc<InForce>) {
+async fn let_go(former: Arc<InForce>, background: Background) {
     while Arc::strong_count(&former) > 1 {
         sleep(REST).await;
     }
-    if let Err(error) = in_background(move || drop(former)).await {
+    if let Err(error) = background.run(move || drop(former)).await {
         tracing::debug!("a former policy: {error}");
     }
 }
