@@ -44,7 +44,8 @@ pub(super) struct Arguments {
     /// Fail for warnings, too
     #[arg(long)]
     deny_warnings: bool,
-    /// A .cedar file, or a folder of them with an optional entities.json
+    /// A .cedar file, or a folder of them with optional entities.json and
+    /// links.json
     #[arg(required_unless_present = "config")]
     policy: Vec<PathBuf>,
 }
@@ -201,6 +202,26 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&json["ok"], &json["warnings"]), (&false.into(), &1.into()));
         assert_eq!(run(&["--deny-warnings", "policies/team"]).0, ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn an_agent_that_no_client_acts_as_is_told_with_the_one_that_was_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let shipped = std::fs::read_to_string("cedarwall.toml").unwrap();
+        let config = folder.path().join("cedarwall.toml");
+        std::fs::write(&config, shipped.replace("policies/story", "policies")).unwrap();
+        std::fs::create_dir(folder.path().join("policies")).unwrap();
+        let permit = |agent: &str| {
+            let permit = format!(
+                "permit(principal == Agent::\"{agent}\", action == Action::\"net.connect\", \
+                 resource == Resource::\"api.example.com:443\");"
+            );
+            std::fs::write(folder.path().join("policies/a.cedar"), permit).unwrap();
+            run(&["--config", config.to_str().unwrap()]).1
+        };
+        assert!(permit("claude").ends_with("1 policy, no warnings\n"));
+        let out = permit("cluade");
+        assert!(out.contains("warning[unknown-agent]") && out.contains("did you mean `claude`?"), "{out}");
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::policy_files;
 /// The options that choose a policy.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
-    /// A .cedar file, or a folder of them with an optional entities.json
+    /// A .cedar file, or a folder of them with optional entities.json and
+    /// links.json
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     policy: Option<PathBuf>,
     /// The configuration that names the policy
