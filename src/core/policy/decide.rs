@@ -150,14 +150,14 @@ impl Inquiry<'_> {
     }
 
     /// The policies whose scope holds for the asker and `host`.
-    fn slice(&self, host: &Name) -> Slice {
+    pub(super) fn slice(&self, host: &Name) -> Slice {
         let policy = self.policy;
         let vocabulary = &policy.vocabulary;
         let (principal, action) = (policy.standing(&self.query.agent), &policy.connecting);
         let resource = policy.slices.nameless(&vocabulary.resource, &vocabulary.domain, host.ancestors());
         let clause = |number| policy.clause(number);
 
-        let mut slice = Slice::default();
+        let mut slice = Slice::of(host.clone());
         slice.add(policy.slices.matching(&principal, action, &resource), clause);
         for &port in policy.ports_of.get(host.as_str()).into_iter().flatten() {
             let id = format!("{host}:{port}");

@@ -8,12 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::name::Name;
 use super::super::query::{Port, PortRange};
 use super::clause::{Clause, Mentions};
 
 /// Policies by their numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Slice {
+    /// Which host they have a say about: the ports of others divide nothing.
+    host: Name,
     /// Those whose scope holds on every port.
     common: Vec<u32>,
     /// Those whose scope names the host with one port.
@@ -24,6 +27,12 @@ pub(super) struct Slice {
 }
 
 impl Slice {
+    /// An empty slice for `host`.
+    pub(super) const fn of(host: Name) -> Self {
+        let mentions = Mentions { ip: false, now: false, client: false, protocol: false };
+        Self { host, common: Vec::new(), at: BTreeMap::new(), starts: BTreeSet::new(), mentions }
+    }
+
     /// Adds policies whose scope holds on every port.
     pub(super) fn add<'a>(&mut self, policies: Vec<u32>, clause: impl Fn(u32) -> Option<&'a Clause>) {
         for clause in policies.iter().filter_map(|number| clause(*number)) {
@@ -47,9 +56,8 @@ impl Slice {
     fn note(&mut self, clause: &Clause) {
         self.mentions = self.mentions.or(clause.mentions);
         self.starts.extend(clause.numbers.iter().copied().flat_map(starts_around));
-        let ports = clause.resources.iter().map(|(_, port)| i64::from(port.number()));
-        let literals = clause.addresses.iter().map(|literal| i64::from(literal.port().number()));
-        self.starts.extend(ports.chain(literals).flat_map(starts_around));
+        let of_host = clause.resources.iter().filter(|(host, _)| *host == self.host);
+        self.starts.extend(of_host.flat_map(|(_, port)| starts_around(i64::from(port.number()))));
     }
 
     /// Whether no policy has a say.
@@ -93,7 +101,8 @@ mod tests {
     proptest! {
         #[test]
         fn runs_are_every_port_once(numbers in proptest::collection::vec(any::<i64>().prop_map(|n| n % 70_000), 0..20)) {
-            let slice = Slice { starts: numbers.into_iter().flat_map(starts_around).collect(), ..Slice::default() };
+            let starts = numbers.into_iter().flat_map(starts_around).collect();
+            let slice = Slice { starts, ..Slice::of(Name::parse("host.example").unwrap()) };
             let mut next = 1u32;
             for run in runs(&[&slice]) {
                 prop_assert_eq!(u32::from(run.first().number()), next);

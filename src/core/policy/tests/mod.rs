@@ -14,6 +14,7 @@ use std::fmt::Write;
 
 use proptest::prelude::*;
 
+use super::slice::runs;
 use super::*;
 use crate::core::decision::Permit;
 use crate::core::query::{Agent, Client, RecordKind};
@@ -415,4 +416,17 @@ proptest! {
         text.replace_range(at..(at + length).min(STORY.len()), &instead);
         let _ = loaded(&text, CatchAllForbid::Strict);
     }
+}
+
+#[test]
+fn the_ports_of_other_hosts_divide_nothing() {
+    let others: Vec<_> = (1..=40).map(|port| format!("Resource::\"other.example:{port}\"")).collect();
+    let policy = policy(&format!(
+        "permit(principal, action == Action::\"net.connect\", resource in Domain::\"example\")
+           unless {{ [{}].contains(resource) }};",
+        others.join(", ")
+    ));
+    let runs = |host: &str| runs(&[&policy.inquiry(&query(host, RecordKind::A), NOW).slice(&name(host))]).len();
+    assert_eq!((runs("host.example"), runs("other.example")), (1, 41));
+    assert_eq!(opened(&permit(&policy, "other.example").openings), "41-65535/tcp 41-65535/udp");
 }
