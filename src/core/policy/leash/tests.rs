@@ -212,12 +212,7 @@ fn a_forbidden_address_is_forbidden_under_every_name() {
 
 #[test]
 fn a_permitted_address_is_written_as_an_address_and_a_port() {
-    // Whether that is a resource is for the policy's own loading to say.
-    let text = match imported("leash.cedar", &permit("Host::\"192.0.2.7:5432\""), "out.cedar", None) {
-        Ok(imported) => imported.text,
-        Err(Refused::Result { text, .. }) => text,
-        Err(Refused::Original(problems)) => panic!("{problems:?}"),
-    };
+    let text = import(&permit("Host::\"192.0.2.7:5432\"")).text;
     assert!(text.contains("resource == Resource::\"192.0.2.7:5432\""), "{text}");
     let refused = refusal(&permit("Host::\"192.0.2.7\""));
     assert!(refused.contains("leash.cedar:2:22: error: `192.0.2.7` is an address without a port"), "{refused}");
