@@ -14,14 +14,12 @@ mod support;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cedarwall::core::config::TableName;
 use cedarwall::core::lease::{Key, Ports};
 use cedarwall::core::ledger::Change;
 use cedarwall::core::query::{Client, Port, PortRange, Protocol};
-use cedarwall::nft::element::Renewal;
-use cedarwall::nft::transaction::{Connection, Refused};
-use support::nft::elements;
-use support::{in_new_namespace, run};
+use cedarwall::nft::transaction::Refused;
+use support::nft::{elements, with_table};
+use support::run;
 
 fn port(number: u16) -> Port {
     Port::new(number).unwrap()
@@ -34,16 +32,6 @@ fn key(client: &str, address: &str, ports: Ports) -> Key {
 
 fn set(key: Key, seconds: u64, comment: &str) -> Change {
     Change::Set { key, lifetime: Duration::from_secs(seconds), comment: comment.into(), relabelled: false }
-}
-
-fn with_table(test: impl Fn(Connection) + Send + 'static) {
-    in_new_namespace(move || {
-        for renewal in [Renewal::InPlace, Renewal::Replace] {
-            run("nft", &["flush", "ruleset"]);
-            run("nft", &["-f", "nft/gateway.nft"]);
-            test(Connection::open(TableName::default(), renewal).unwrap());
-        }
-    });
 }
 
 #[test]

@@ -22,10 +22,10 @@ use cedarwall::nft::element::Renewal;
 use cedarwall::nft::firewall::Closed;
 use cedarwall::nft::transaction::Connection;
 use support::lab::{Conversation, Lab, enter, eventually, greeter, in_lab};
-use support::nft::{Element, elements};
+use support::nft::{Element, elements, with_table};
 use support::room::Room;
 use support::wall::{Setup, Wall, binary};
-use support::{in_new_namespace, run};
+use support::run;
 
 const SECOND: Duration = Duration::from_secs(1);
 const AGENT: &str = "10.77.0.2";
@@ -38,16 +38,6 @@ fn grant(client: &str, first: &str, last: &str, protocol: Protocol, ports: (u16,
 
 fn lasting(grants: Vec<StaticGrant>) -> Vec<Statics> {
     vec![Statics { grants, valid_for: None }]
-}
-
-fn with_table(test: impl Fn(Connection) + Send + 'static) {
-    in_new_namespace(move || {
-        for renewal in [Renewal::InPlace, Renewal::Replace] {
-            run("nft", &["flush", "ruleset"]);
-            run("nft", &["-f", "nft/gateway.nft"]);
-            test(Connection::open(TableName::default(), renewal).unwrap());
-        }
-    });
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! Leases that have run out are remembered for a while: flows outlive them,
 //! and a new policy ([`revision`]) has a word on those, too.
 
+mod lapsed;
 pub mod revision;
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::lapsed::Lapsed;
 use super::config::LeaseSettings;
 use super::decision::Reason;
 use super::lease::{Generation, Key, Ports, Wanted};
@@ -37,14 +39,6 @@ pub struct Ledger {
     runs: BTreeSet<Key>,
     held: HashMap<Client, u32>,
     lapsed: Lapsed,
-}
-
-/// Leases that have run out, as many as a set of the kernel holds; the oldest
-/// goes first.
-#[derive(Debug, Default)]
-struct Lapsed {
-    leases: HashMap<Key, Lease>,
-    order: BTreeSet<(Moment, Key)>,
 }
 
 /// One lease: who needs it, and until when.
@@ -387,24 +381,6 @@ impl Holder {
     /// by the same policy.
     fn is_like(&self, other: &Self) -> bool {
         self.name == other.name && self.generation == other.generation && self.aliases == other.aliases
-    }
-}
-
-impl Lapsed {
-    fn remember(&mut self, key: Key, lease: Lease, at_most: u32) {
-        self.order.insert((lease.until(), key));
-        self.leases.insert(key, lease);
-        while self.order.len() > usize::try_from(at_most).unwrap_or(usize::MAX) {
-            if let Some((_, oldest)) = self.order.pop_first() {
-                self.leases.remove(&oldest);
-            }
-        }
-    }
-
-    fn take(&mut self, key: &Key) -> Option<Lease> {
-        let lease = self.leases.remove(key)?;
-        self.order.remove(&(lease.until(), *key));
-        Some(lease)
     }
 }
 

@@ -1,5 +1,8 @@
 //! What the kernel holds, as `nft` reads it.
 
+use cedarwall::core::config::TableName;
+use cedarwall::nft::element::Renewal;
+use cedarwall::nft::transaction::Connection;
 use serde_json::Value;
 
 /// One element of a set.
@@ -11,6 +14,17 @@ pub struct Element {
     pub comment: Option<String>,
     /// Seconds left.
     pub expires: Option<u64>,
+}
+
+/// Runs `test` against a fresh table, once for each way of renewing elements.
+pub fn with_table(test: impl Fn(Connection) + Send + 'static) {
+    super::in_new_namespace(move || {
+        for renewal in [Renewal::InPlace, Renewal::Replace] {
+            super::run("nft", &["flush", "ruleset"]);
+            super::run("nft", &["-f", "nft/gateway.nft"]);
+            test(Connection::open(TableName::default(), renewal).expect("a connection to the kernel"));
+        }
+    });
 }
 
 /// The elements of `set` in table `inet cedarwall`.

@@ -74,7 +74,8 @@ fn asks_for_presence(expression: &Expr) -> bool {
     )
 }
 
-fn mentions_ip(expression: &Expr) -> bool {
+/// Whether `expression` looks at `context.ip`.
+pub(super) fn mentions_ip(expression: &Expr) -> bool {
     let is_context = |expression: &Expr| matches!(expression.expr_kind(), ExprKind::Var(Var::Context));
     expression.subexpressions().any(|part| match part.expr_kind() {
         ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr } => attr == "ip" && is_context(expr),

@@ -1,5 +1,5 @@
-//! The attributes that `entities.json` gives to agents and teams, in the words
-//! of a schema: a policy folder needs none of its own.
+//! The attributes that `entities.json` gives to agents, in the words of a
+//! schema: a policy folder needs none of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,45 +11,43 @@ use super::super::rule::Rule;
 use super::json_list::Element;
 use super::statement::one_line;
 
-/// What agents and teams have, each optional: an agent that no file lists has
+/// What agents have, each optional: an agent that no file lists has
 /// none of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes {
-    of_agents: BTreeMap<String, String>,
-    of_teams: BTreeMap<String, String>,
-}
+pub(super) struct Attributes(BTreeMap<String, String>);
 
 impl Attributes {
     /// Gathers them from the elements of `entities.json`. What is no entity at
     /// all is not its to refuse.
     ///
     /// # Errors
-    /// Values that have no type in Cedar, and one attribute with two types.
+    /// Values that have no type in Cedar, one attribute with two types, and
+    /// attributes of teams.
     pub(super) fn of(elements: &[Element]) -> Result<Self, Vec<Problem>> {
-        let mut attributes = Self::default();
+        let mut known = BTreeMap::new();
         let mut problems = Vec::new();
         for Element { value, place } in elements {
             let kind =
                 value.pointer("/uid/type").or_else(|| value.pointer("/uid/__entity/type")).and_then(Value::as_str);
-            let known = match kind {
-                Some("Agent") => &mut attributes.of_agents,
-                Some("Team") => &mut attributes.of_teams,
-                _ => continue,
-            };
-            for (name, value) in value.get("attrs").and_then(Value::as_object).into_iter().flatten() {
-                if let Err(message) = noted(known, name, value) {
+            let attributes = value.get("attrs").and_then(Value::as_object);
+            for (name, value) in attributes.into_iter().flatten().filter(|_| matches!(kind, Some("Agent" | "Team"))) {
+                if kind == Some("Team") {
+                    let message = format!("a team has no attributes, for no policy could look at its `{name}`");
+                    let problem = Problem::error(place.clone(), one_line(&message)).of(Rule::Entities);
+                    problems.push(problem.with_help("give the attribute to the agents of the team"));
+                    continue;
+                }
+                if let Err(message) = noted(&mut known, name, value) {
                     problems.push(Problem::error(place.clone(), one_line(&message)).of(Rule::Entities));
                 }
             }
         }
-        if problems.is_empty() { Ok(attributes) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self(known)) } else { Err(problems) }
     }
 
     /// `schema` with them declared.
     pub(super) fn declared_in(&self, schema: &str) -> String {
-        let agents = format!("entity Agent in [Team]{};", record(&self.of_agents));
-        let teams = format!("entity Team in [Team]{};", record(&self.of_teams));
-        schema.replace("entity Agent in [Team];", &agents).replace("entity Team in [Team];", &teams)
+        schema.replace("entity Agent in [Team];", &format!("entity Agent in [Team]{};", record(&self.0)))
     }
 }
 

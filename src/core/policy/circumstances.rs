@@ -85,13 +85,9 @@ impl<'a> Circumstances<'a> {
         let mut resources = BTreeMap::new();
         let mut entities = vec![Arc::clone(&self.principal)];
         for (port, id) in ids {
-            let id = self.vocabulary.resource(&id);
-            let number = Value::from(i64::from(port.number()));
-            let attributes =
-                [("host".into(), PartialValue::Value(host.clone())), ("port".into(), PartialValue::Value(number))];
-            resources.insert(port, EntityUIDEntry::known(id.clone(), None));
-            let none = HashSet::new();
-            entities.push(Arc::new(Entity::new_with_attr_partial_value(id, attributes, domains.clone(), none, [])));
+            let entity = resource(self.vocabulary.resource(&id), host.clone(), port, domains.clone());
+            resources.insert(port, known(entity.uid()));
+            entities.push(Arc::new(entity));
         }
         let mut context = self.context.clone();
         context.insert("host".into(), host);
@@ -121,8 +117,7 @@ impl<'a> Circumstances<'a> {
         let mut context = self.context.clone();
         context.insert("qtype".into(), Value::from(record_type));
         let resource = known(&domain);
-        let domain = Entity::new_with_attr_partial_value(domain, [], parents, HashSet::new(), []);
-        let entities = store([Arc::clone(&self.principal), Arc::new(domain)])?;
+        let entities = store([Arc::clone(&self.principal), Arc::new(self::domain(domain, parents))])?;
         let (principal, action) = (known(self.principal.uid()), known(&self.vocabulary.query));
         let request = Request::new_unchecked(principal, action, resource, Some(Context::Value(Arc::new(context))));
         Ok((request, Arc::new(entities)))
@@ -140,6 +135,18 @@ impl Connections<'_> {
         let request = Request::new_unchecked(self.principal.clone(), self.action.clone(), resource, Some(context));
         Ok((request, Arc::clone(&self.entities)))
     }
+}
+
+/// A `Resource` as the wall makes it.
+pub(super) fn resource(id: EntityUID, host: Value, port: Port, domains: HashSet<EntityUID>) -> Entity {
+    let port = Value::from(i64::from(port.number()));
+    let attributes = [("host".into(), PartialValue::Value(host)), ("port".into(), PartialValue::Value(port))];
+    Entity::new_with_attr_partial_value(id, attributes, domains, HashSet::new(), [])
+}
+
+/// A `Domain` as the wall makes it.
+pub(super) fn domain(id: EntityUID, parents: HashSet<EntityUID>) -> Entity {
+    Entity::new_with_attr_partial_value(id, [], parents, HashSet::new(), [])
 }
 
 fn known(entity: &EntityUID) -> EntityUIDEntry {

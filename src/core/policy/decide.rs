@@ -26,7 +26,7 @@ use super::ports::merged;
 use super::slice::{Slice, runs};
 
 /// How long a decision holds if a policy looks at the time.
-const TIMED: Duration = Duration::from_secs(60);
+pub(super) const TIMED: Duration = Duration::from_secs(60);
 
 /// A question being put to a policy.
 pub(super) struct Inquiry<'a> {

@@ -1,6 +1,6 @@
 //! `entities.json`: which agents and teams there are, and who is in which.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::{Entities, Entity};
@@ -20,13 +20,9 @@ use super::statement::one_line;
 #[derive(Debug, Default)]
 pub(super) struct Principals {
     agents: HashMap<String, Arc<ast::Entity>>,
-    teams: HashSet<String>,
+    teams: HashMap<String, Arc<ast::Entity>>,
     /// The agents, to be found by near misses.
     spellings: Known,
-    /// The teams above each agent.
-    above_agents: HashMap<String, Vec<String>>,
-    /// The teams above each team.
-    above_teams: HashMap<String, Vec<String>>,
     /// Whether there was a file at all.
     listed: bool,
 }
@@ -58,17 +54,10 @@ impl Principals {
         for entity in store.iter() {
             let uid = entity.uid();
             let id = uid.id().unescaped().to_owned();
-            let above: Vec<_> =
-                store.ancestors(&uid).into_iter().flatten().map(|team| team.id().unescaped().to_owned()).collect();
+            let known = Arc::new(entity.as_ref().clone());
             match uid.type_name().basename() {
-                "Agent" => {
-                    principals.above_agents.insert(id.clone(), above);
-                    principals.agents.insert(id, Arc::new(entity.as_ref().clone()));
-                }
-                "Team" => {
-                    principals.above_teams.insert(id.clone(), above);
-                    principals.teams.insert(id);
-                }
+                "Agent" => drop(principals.agents.insert(id, known)),
+                "Team" => drop(principals.teams.insert(id, known)),
                 _ => {}
             }
         }
@@ -89,11 +78,11 @@ impl Principals {
 
     fn doubt(&self, kind: &str, id: &str, place: &Place) -> Option<Problem> {
         let is_team = kind == "Team";
-        let known = if is_team { self.teams.contains(id) } else { !self.listed || self.agents.contains_key(id) };
+        let known = if is_team { self.teams.contains_key(id) } else { !self.listed || self.agents.contains_key(id) };
         if known {
             return None;
         }
-        let meant = if is_team { nearest(id, self.teams.iter().map(String::as_str)) } else { self.spellings.near(id) };
+        let meant = if is_team { nearest(id, self.teams.keys().map(String::as_str)) } else { self.spellings.near(id) };
         let message = format!("entities.json has no {kind} `{id}`");
         let help = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
@@ -106,19 +95,23 @@ impl Principals {
     }
 
     /// The teams that `agent` is in, through other teams too.
-    pub(super) fn teams_of_agent(&self, agent: &str) -> &[String] {
-        self.above_agents.get(agent).map_or(&[], Vec::as_slice)
+    pub(super) fn teams_of_agent(&self, agent: &str) -> impl Iterator<Item = &str> {
+        above(self.agents.get(agent))
     }
 
     /// The teams that `team` is in, through other teams too; without itself.
-    pub(super) fn teams_of_team(&self, team: &str) -> &[String] {
-        self.above_teams.get(team).map_or(&[], Vec::as_slice)
+    pub(super) fn teams_of_team(&self, team: &str) -> impl Iterator<Item = &str> {
+        above(self.teams.get(team))
     }
 
     /// Whether `entities.json` lists any agents or teams.
     pub(super) const fn are_listed(&self) -> bool {
         self.listed
     }
+}
+
+fn above(entity: Option<&Arc<ast::Entity>>) -> impl Iterator<Item = &str> {
+    entity.into_iter().flat_map(|entity| entity.ancestors()).map(|team| team.eid().as_ref())
 }
 
 fn entity(element: Value, vocabulary: &Vocabulary) -> Result<Entity, String> {

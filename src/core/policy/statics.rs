@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -24,11 +23,8 @@ use super::Policy;
 use super::answer::Answer;
 use super::circumstances::{Circumstances, Target};
 use super::clause::{Mentions, View};
-use super::decide::Erring;
+use super::decide::{Erring, TIMED};
 use super::literal::AddressLiteral;
-
-/// How long what depends on the time may stay without being judged again.
-const TIMED: Duration = Duration::from_secs(60);
 
 /// Addresses as numbers, the first and the last.
 type Span = (u128, u128);

@@ -6,6 +6,7 @@ use cedar_policy_core::parser::Loc;
 use serde::Serialize;
 
 use super::super::super::problem::Place;
+use super::super::address::mentions_ip;
 use super::super::statement::{Statement, one_line};
 use super::mentions;
 use super::scene::Scene;
@@ -27,7 +28,7 @@ pub struct Stumble {
 /// address is named, parts that look at it are taken to hold.
 pub(super) fn stumble(statement: &Statement, scene: &Scene, address_is_known: bool) -> Option<Stumble> {
     let parts = conjuncts(statement.ast().non_scope_constraints()?);
-    let parts = parts.into_iter().filter(|part| address_is_known || !mentions::looks_at_address(part));
+    let parts = parts.into_iter().filter(|part| address_is_known || !mentions_ip(part));
     parts.into_iter().find_map(|part| {
         let error = match scene.holds(part) {
             Ok(true) => return None,

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use cedar_policy_core::ast::{EntityUID, Expr, ExprKind, Literal, Pattern, PatternElem, Policy, Var};
+use cedar_policy_core::ast::{EntityUID, Expr, ExprKind, Literal, Pattern, PatternElem, Policy};
 use ipnet::IpNet;
 
 use super::super::super::name::Name;
@@ -79,16 +79,6 @@ pub(super) fn of_entity(entity: &EntityUID) -> Option<Mention> {
 /// The places a condition mentions.
 pub(super) fn places(condition: &Expr) -> Vec<Mention> {
     condition.subexpressions().filter_map(place).collect()
-}
-
-/// Whether a condition looks at `context.ip`.
-pub(super) fn looks_at_address(condition: &Expr) -> bool {
-    let is_context = |expression: &Expr| matches!(expression.expr_kind(), ExprKind::Var(Var::Context));
-    condition.subexpressions().any(|part| match part.expr_kind() {
-        ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr } => attr == "ip" && is_context(expr),
-        ExprKind::ExtHasAttr { expr, attrs } => attrs.first() == "ip" && is_context(expr),
-        _ => false,
-    })
 }
 
 /// The ports that `policy` mentions, and that may matter for `host`.
@@ -186,6 +176,5 @@ mod tests {
             mentioned,
             ["Host(Name(git.example.com), None)", "Within(Name(example.net))", "Within(Name(example.org))"]
         );
-        assert!(looks_at_address(expression.as_ref()));
     }
 }

@@ -5,9 +5,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{
-    Entity, EntityUID, Expr, Literal, PartialValue, Policy, Request, SlotEnv, Value, ValueKind,
-};
+use cedar_policy_core::ast::{Entity, EntityUID, Expr, Literal, Policy, Request, SlotEnv, Value, ValueKind};
 use cedar_policy_core::entities::Entities;
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
@@ -16,7 +14,7 @@ use super::super::super::name::Name;
 use super::super::super::query::{Port, Protocol};
 use super::super::super::question::Question;
 use super::super::Policy as Rules;
-use super::super::circumstances::{Circumstances, Target};
+use super::super::circumstances::{self, Circumstances, Target};
 use super::super::clause::Mentions;
 use super::super::literal::{self, AddressLiteral, ResourceId};
 
@@ -102,15 +100,13 @@ pub(in super::super) fn resource(rules: &Rules, id: &str) -> Option<Entity> {
         ResourceId::Host(host, port) => (host.to_string(), port, domains(rules, &host).collect()),
         ResourceId::Address(literal) => (literal.host(), literal.port(), HashSet::new()),
     };
-    let attributes = [("host".into(), Value::from(host)), ("port".into(), Value::from(i64::from(port.number())))];
-    let attributes = attributes.map(|(name, value)| (name, PartialValue::Value(value)));
-    Some(Entity::new_with_attr_partial_value(rules.vocabulary.resource(id), attributes, domains, HashSet::new(), []))
+    Some(circumstances::resource(rules.vocabulary.resource(id), Value::from(host), port, domains))
 }
 
 /// The `Domain` of a name, as the wall makes it.
 pub(in super::super) fn domain(rules: &Rules, name: &Name) -> Entity {
     let parents = domains(rules, name).skip(1).collect();
-    Entity::new_with_attr_partial_value(rules.vocabulary.domain(name.as_str()), [], parents, HashSet::new(), [])
+    circumstances::domain(rules.vocabulary.domain(name.as_str()), parents)
 }
 
 /// A name's domains, nearest first.

@@ -90,12 +90,12 @@ impl<'a> Covers<'a> {
     }
 
     fn wider_principals(&self, who: &Who, principals: &Principals) -> Vec<u64> {
-        let teams = match who {
-            Who::Everybody => &[],
-            Who::Agent(agent) => principals.teams_of_agent(agent),
-            Who::Team(team) => principals.teams_of_team(team),
+        let hashed = |team: &str| hash(&Who::Team(team.to_owned()));
+        let teams: Vec<_> = match who {
+            Who::Everybody => Vec::new(),
+            Who::Agent(agent) => principals.teams_of_agent(agent).map(hashed).collect(),
+            Who::Team(team) => principals.teams_of_team(team).map(hashed).collect(),
         };
-        let teams = teams.iter().map(|team| hash(&Who::Team(team.clone())));
         self.named([hash(who), hash(&Who::Everybody)].into_iter().chain(teams))
     }
 
@@ -159,13 +159,13 @@ fn is_same(left: &Scope, right: &Scope) -> bool {
 
 /// What the hashes promise, made sure of.
 fn covers(wide: &Scope, narrow: &Scope, principals: &Principals) -> bool {
-    let is_among = |teams: &[String]| matches!(&wide.who, Who::Team(wide) if teams.contains(wide));
+    let is_it = |team: &str| matches!(&wide.who, Who::Team(wide) if wide == team);
     let covers_who = wide.who == Who::Everybody
         || wide.who == narrow.who
         || match &narrow.who {
             Who::Everybody => false,
-            Who::Agent(agent) => is_among(principals.teams_of_agent(agent)),
-            Who::Team(team) => is_among(principals.teams_of_team(team)),
+            Who::Agent(agent) => principals.teams_of_agent(agent).any(is_it),
+            Who::Team(team) => principals.teams_of_team(team).any(is_it),
         };
     let covers_what = wide.what == What::Everything
         || wide.what == narrow.what

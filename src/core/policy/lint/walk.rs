@@ -2,7 +2,7 @@
 //! else than its author thinks, and notes what deciding has to know.
 //!
 //! The exact ports of a decision come from evaluating one port per interval
-//! between breakpoints (see [`super::super::ports`]). That is only right if the port
+//! between breakpoints (see [`super::super::slice`]). That is only right if the port
 //! matters through comparisons with literals alone, so every other use of it
 //! is refused here.
 

@@ -49,6 +49,13 @@ fn an_attribute_has_one_type() {
 }
 
 #[test]
+fn an_attribute_of_a_team_is_refused_and_not_ignored() {
+    let entities = r#"[{"uid": {"type": "Team", "id": "t"}, "attrs": {"zone": "lab"}, "parents": []}]"#;
+    let problems = load("permit(principal, action, resource);", Some(entities), None).unwrap_err();
+    assert!(problems[0].to_string().starts_with("entities.json:1:2: error: a team has no attributes"), "{problems:?}");
+}
+
+#[test]
 fn a_linked_template_permits_under_the_links_id() {
     let template =
         "@id(\"reach\")\npermit(principal == ?principal, action == Action::\"net.connect\", resource == ?resource);";

@@ -5,6 +5,7 @@ mod document;
 mod doubts;
 mod every_port;
 mod folder;
+mod hostile;
 mod mistakes;
 mod names;
 mod statics;
@@ -394,27 +395,6 @@ proptest! {
         let policy = policy(&format!("permit(principal, action, resource in Domain::\"{domain}\");"));
         let permitted = matches!(policy.decide(&query(&host, RecordKind::A), NOW), Decision::Permit(_));
         prop_assert_eq!(permitted, name(&host).is_within(&name(&domain)));
-    }
-
-    #[test]
-    fn hostile_text_is_refused_or_loaded_and_never_panics(text in "\\PC{0,200}", entities in proptest::option::of("\\PC{0,80}")) {
-        let sources = Sources {
-            policies: vec![("p".to_owned(), text)],
-            entities: entities.map(|text| ("e".to_owned(), text)),
-            ..Sources::default()
-        };
-        if let Err(problems) = Policy::load(&sources, CatchAllForbid::DefaultDeny) {
-            prop_assert!(problems.iter().any(Problem::is_error));
-        }
-    }
-
-    #[test]
-    fn a_mangled_policy_is_refused_or_loaded_and_never_panics(
-        at in 0..STORY.len(), length in 0..20usize, instead in "[ -~\\n]{0,6}"
-    ) {
-        let mut text = STORY.to_owned();
-        text.replace_range(at..(at + length).min(STORY.len()), &instead);
-        let _ = loaded(&text, CatchAllForbid::Strict);
     }
 }
 
