@@ -24,8 +24,8 @@ use cedarwall::nft::transaction::Connection;
 use support::lab::{Conversation, Lab, enter, eventually, greeter, in_lab};
 use support::nft::{Element, elements, with_table};
 use support::room::Room;
-use support::wall::{Setup, Wall, binary};
 use support::run;
+use support::wall::{Setup, Wall, binary};
 
 const SECOND: Duration = Duration::from_secs(1);
 const AGENT: &str = "10.77.0.2";
