@@ -179,8 +179,8 @@ impl Ledger {
     pub fn commit(&mut self, plan: Plan) {
         for (key, next) in plan.next {
             self.forget(&key);
-            self.lapsed.take(&key);
             if let Some(Next { lease, .. }) = next {
+                self.lapsed.take(&key);
                 *self.held.entry(lease.account).or_default() += 1;
                 self.expiries.insert((lease.until(), key));
                 if matches!(key.ports, Ports::Run(_)) {

@@ -7,12 +7,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::lease::{Generation, Key, Ports, StaticGrant};
 use super::super::name::Name;
 use super::super::query::{Client, Port, PortRange};
 use super::super::time::Moment;
 use super::{Change, Holder, Lease, Ledger, Next, Plan};
+
+/// How much longer than the ledger's the kernel's term of an element may be:
+/// it begins when the batch arrives, and ends with a tick of its clock.
+const LINGERS: Duration = Duration::from_secs(2);
 
 /// A name's hold on what is open, or was: flows outlive their lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +101,13 @@ impl Ledger {
             let permitted = judged.iter().flat_map(|(_, permitted)| permitted.iter().copied());
             let gaps = gaps(key.ports.range(), permitted.collect());
             revision.closed.extend(gaps.into_iter().map(|ports| StaticGrant { ports, ..StaticGrant::from(key) }));
-            if !is_live || judged.iter().all(|(_, permitted)| is_whole(key, permitted)) {
+            if judged.iter().all(|(_, permitted)| is_whole(key, permitted)) {
+                continue;
+            }
+            if !is_live {
+                if lease.until() + LINGERS > now {
+                    revision.plan.next.insert(*key, None);
+                }
                 continue;
             }
             let (whole, partly): (Vec<_>, Vec<_>) =

@@ -150,6 +150,18 @@ fn the_memory_of_what_has_run_out_is_bounded_and_forgets_the_oldest() {
     assert_eq!(ports, BTreeSet::from([range(2, 2), range(3, 3)]));
 }
 
+#[test]
+fn an_element_whose_term_has_just_ended_is_taken_out_in_case_the_kernel_still_holds_it() {
+    for (passed, removals) in [(316, 1), (320, 0)] {
+        let mut ledger = Ledger::new(SETTINGS);
+        open(&mut ledger, at(0), &wanted("a.example.com", range(443, 443), OLD));
+        ledger.expire(at(passed));
+        assert_eq!(held(&ledger), []);
+        let (changes, closed) = revise(&mut ledger, at(passed), &[]);
+        assert_eq!((changes.len(), closed.len()), (removals, 1), "{changes:?}");
+    }
+}
+
 proptest! {
     /// Whatever was opened and whatever is permitted afterwards: a port stays
     /// open exactly if a name that opened it may have it still, and what is
