@@ -7,17 +7,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::lease::{Generation, Key, Ports, StaticGrant};
 use super::super::name::Name;
 use super::super::query::{Client, Port, PortRange};
 use super::super::time::Moment;
 use super::{Change, Holder, Lease, Ledger, Next, Plan};
-
-/// How much longer than the ledger's the kernel's term of an element may be:
-/// it begins when the batch arrives, and ends with a tick of its clock.
-const LINGERS: Duration = Duration::from_secs(2);
 
 /// A name's hold on what is open, or was: flows outlive their lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +100,7 @@ impl Ledger {
                 continue;
             }
             if !is_live {
-                if lease.until() + LINGERS > now {
+                if lease.lingers(now) {
                     revision.plan.next.insert(*key, None);
                 }
                 continue;
@@ -126,7 +121,7 @@ impl Ledger {
         for (key, holder, alone) in pieces {
             for piece in self.pieces(&mut revision.plan, key, now) {
                 let next = match self.lease(&revision.plan, &piece, now) {
-                    None => alone.clone().into_first(),
+                    None => self.anew(&revision.plan, &piece, alone.clone(), now),
                     Some(lease) => lease.held_also_by(holder.clone(), now),
                 };
                 revision.plan.next.insert(piece, Some(next));
