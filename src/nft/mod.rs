@@ -4,16 +4,19 @@
 //! Rules never change while the wall stands; they are text, loaded once
 //! through `nft` in one transaction ([`ruleset`], [`install`]). Leases change
 //! all the time; they go over netlink ([`element`], [`transaction`]) from the
-//! one thread that owns the ledger ([`firewall`]).
+//! one thread that owns the ledger ([`firewall`]). What others do to the
+//! ruleset is heard of ([`watch`]) and undone.
 
 mod conntrack;
 pub mod element;
 pub mod firewall;
 pub mod inspect;
 pub mod install;
+mod place;
 pub mod ruleset;
 mod source;
 pub mod transaction;
+pub mod watch;
 
 use nftables::helper::NftablesError;
 use thiserror::Error;
