@@ -129,6 +129,16 @@ pub fn repairs(table: &TableName, repairs: &[Repair], renewal: Renewal) -> Vec<N
 /// `first`. A batch that was `made_for` a generation of the ruleset is refused
 /// if the ruleset has another one by then.
 pub fn batch(operations: Vec<NfTablesMessage>, first: u32, made_for: Option<u32>) -> Batch {
+    batch_for(NetfilterProtoFamily::Inet, operations, first, made_for)
+}
+
+/// The same for tables of another family.
+pub fn batch_for(
+    family: NetfilterProtoFamily,
+    operations: Vec<NfTablesMessage>,
+    first: u32,
+    made_for: Option<u32>,
+) -> Batch {
     let mut bytes = Vec::with_capacity(256 * operations.len());
     let mut sequence = first;
     let mut push = |flags: u16, message: NetfilterMessage| {
@@ -145,7 +155,7 @@ pub fn batch(operations: Vec<NfTablesMessage>, first: u32, made_for: Option<u32>
         sequence - 1
     };
     let of_batch = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES);
-    let of_table = NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0);
+    let of_table = NetfilterHeader::new(family, 0, 0);
     let begin = made_for.map_or(ControlMessage::BatchBegin, |generation| ControlMessage::Other {
         message_type: BATCH_BEGIN,
         attributes: vec![DefaultNla::new(BATCH_GENERATION, generation.to_be_bytes().to_vec())],

@@ -53,6 +53,8 @@ pub struct Setup {
     pub settings: LeaseSettings,
     /// Where the clients are.
     pub mode: Mode,
+    /// Whether the table was loaded so that it can be made our own.
+    pub protect: bool,
 }
 
 #[derive(Debug)]

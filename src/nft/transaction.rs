@@ -5,13 +5,15 @@ use std::thread;
 use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::nftables::{GenAttribute, GenMessage, NfTablesMessage};
+use netlink_packet_netfilter::nftables::{
+    GenAttribute, GenMessage, NfTablesMessage, TableAttribute, TableFlags, TableMessage,
+};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 use thiserror::Error;
 
-use super::element::{self, Renewal, Repair};
+use super::element::{self, Batch, Renewal, Repair};
 use crate::core::config::TableName;
 use crate::core::ledger::Change;
 use crate::core::statics::StaticChange;
@@ -27,6 +29,8 @@ const MODEST: usize = 64 << 10;
 /// How long to wait before something that the system could not do is tried
 /// again.
 const PAUSES: [Duration; 3] = [Duration::from_micros(200), Duration::from_millis(1), Duration::from_millis(5)];
+/// `NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST` (linux/netfilter/nf_tables.h).
+const OWNER_AND_PERSIST: u32 = 0x2 | 0x4;
 /// Changes in one batch; the kernel's time per batch grows with its length.
 pub const MAX_CHANGES: usize = 500;
 
@@ -140,9 +144,46 @@ impl Connection {
         self.commit(element::repairs(&self.table, repairs, self.renewal))
     }
 
+    /// Makes the tables of this name in these `families`, or those there are,
+    /// its own: nobody else can change them until it is closed, and then they
+    /// stay.
+    ///
+    /// # Errors
+    /// When the kernel does not have that, the table was not made for it, or
+    /// belongs to somebody else.
+    pub fn adopt(&mut self, families: &[&str]) -> Result<(), Refused> {
+        for family in families {
+            let table = TableMessage {
+                attributes: vec![
+                    TableAttribute::Name(self.table.as_str().to_owned()),
+                    TableAttribute::Flags(TableFlags::from_bits_retain(OWNER_AND_PERSIST)),
+                ],
+            };
+            self.send(|first, made_for| {
+                element::batch_for(number_of(family), vec![NfTablesMessage::NewTable(table)], first, made_for)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the table `name` of `family`, with all that is in it.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel refuses.
+    pub fn delete_table(&mut self, family: &str, name: &str) -> Result<(), Refused> {
+        let table = TableMessage { attributes: vec![TableAttribute::Name(name.to_owned())] };
+        self.send(|first, made_for| {
+            element::batch_for(number_of(family), vec![NfTablesMessage::DeleteTable(table)], first, made_for)
+        })
+    }
+
     fn commit(&mut self, operations: Vec<NfTablesMessage>) -> Result<(), Refused> {
+        self.send(|first, made_for| element::batch(operations, first, made_for))
+    }
+
+    fn send(&mut self, batch: impl FnOnce(u32, Option<u32>) -> Batch) -> Result<(), Refused> {
         self.drain();
-        let batch = element::batch(operations, self.sequence, self.made_for);
+        let batch = batch(self.sequence, self.made_for);
         let first = self.sequence;
         self.sequence = batch.last.wrapping_add(2).max(1);
         self.make_room(batch.bytes.len()).map_err(Refused::Unacknowledged)?;
@@ -242,6 +283,10 @@ impl Refused {
             _ => Self::Kernel(error),
         }
     }
+}
+
+fn number_of(family: &str) -> NetfilterProtoFamily {
+    if family == "netdev" { NetfilterProtoFamily::NetDev } else { NetfilterProtoFamily::Inet }
 }
 
 /// Does `work` again, a few times, where the system had no room for it at the

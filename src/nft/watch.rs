@@ -66,17 +66,27 @@ impl Watch {
         if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
             socket.set_rx_buf_sz(i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX))?;
         }
+        let watch = Self { socket, table };
+        watch.except(own)?;
+        watch.socket.add_membership(GROUP)?;
+        Ok(watch)
+    }
+
+    /// From here on it is the socket with the netlink port `own` that is not
+    /// heard.
+    ///
+    /// # Errors
+    /// When the kernel does not take the filter.
+    pub fn except(&self, own: u32) -> io::Result<()> {
         // BPF reads words as the network writes them, and the port is as this
         // machine writes it.
         let own = u32::from_be_bytes(own.to_ne_bytes());
-        SockRef::from(&socket).attach_filter(&[
+        SockRef::from(&self.socket).attach_filter(&[
             SockFilter::new(LOAD_WORD, 0, 0, PORT_OFFSET),
             SockFilter::new(JUMP_IF_EQUAL, 0, 1, own),
             SockFilter::new(RETURN, 0, 0, 0),
             SockFilter::new(RETURN, 0, 0, u32::MAX),
-        ])?;
-        socket.add_membership(GROUP)?;
-        Ok(Self { socket, table })
+        ])
     }
 
     /// What has been heard, without waiting; empty if nothing.

@@ -50,6 +50,8 @@ pub(super) struct Keeper {
     /// What of that is not undone yet, and what was undone and is not told.
     pub(super) damage: Damage,
     pub(super) undone: Undone,
+    /// The table is our own connection's, if it has to be.
+    pub(super) is_owned: bool,
     /// How often the table was loaded anew.
     pub(super) loads: u64,
     /// What keeps the table from being put right, where that was told.
@@ -93,6 +95,7 @@ impl Keeper {
             watch,
             damage,
             undone: Undone::default(),
+            is_owned: !setup.protect,
             loads: 0,
             complaint: None,
             looking: Vec::new(),
@@ -380,11 +383,8 @@ fn failure(refused: &Refused) -> Failure {
 
 /// Linux renews an element in place since 6.12.
 pub(super) fn renewal() -> Renewal {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    let version = release.unwrap_or_default();
-    let mut numbers = version.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse::<u32>());
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 12) => Renewal::InPlace,
+    match super::super::kernel_release() {
+        Some(release) if release >= (6, 12) => Renewal::InPlace,
         _ => Renewal::Replace,
     }
 }

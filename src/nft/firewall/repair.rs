@@ -14,8 +14,8 @@ use nix::libc::EPERM;
 
 use super::super::conntrack::{self, Flow};
 use super::super::element::Repair;
-use super::super::install;
 use super::super::place::Place;
+use super::super::protect;
 use super::super::transaction::{Connection, MAX_CHANGES, Refused};
 use super::super::watch::{Missed, Watch};
 use super::Error;
@@ -101,7 +101,7 @@ impl Keeper {
     }
 
     fn settle(&mut self, now: Moment) -> Result<(), Trouble> {
-        if self.damage.is_none() && self.is_undisturbed()? {
+        if self.is_owned && self.damage.is_none() && self.is_undisturbed()? {
             return Ok(());
         }
         self.listen()?;
@@ -119,6 +119,43 @@ impl Keeper {
         }
         self.mend(now)?;
         self.tell(now);
+        self.own()
+    }
+
+    /// Makes the table our own connection's, where that is wanted: from then on
+    /// nobody else can change it.
+    fn own(&mut self) -> Result<(), Trouble> {
+        if self.is_owned {
+            return Ok(());
+        }
+        let families = protect::families(&self.setup.table, &self.setup.ruleset);
+        match self.connection.adopt(&families) {
+            Ok(()) => {
+                self.is_owned = true;
+                Ok(())
+            }
+            Err(Refused::Overtaken) => Err(Trouble::Overtaken),
+            Err(refused) => {
+                self.damage.reload();
+                Err(Trouble::Failed(format!("the table cannot be protected as `wall.protect` asks: {refused}")))
+            }
+        }
+    }
+
+    /// Gives the table up, so that `nft` can load it: it stays, and is
+    /// nobody's.
+    fn disown(&mut self) -> Result<(), Trouble> {
+        if !self.setup.protect {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| Trouble::Failed(format!("cannot reach nftables in the kernel: {error}"));
+        let mut connection = Connection::open(self.setup.table.clone(), renewal()).map_err(failed)?;
+        self.watch.except(connection.port()).map_err(failed)?;
+        if let Some(generation) = self.connection.made_for() {
+            connection.rest_on(generation);
+        }
+        self.connection = connection;
+        self.is_owned = false;
         Ok(())
     }
 
@@ -169,6 +206,7 @@ impl Keeper {
         }
         let failed = |error: std::io::Error| Trouble::Failed(format!("cannot reach nftables in the kernel: {error}"));
         self.connection = Connection::open(self.setup.table.clone(), renewal()).map_err(failed)?;
+        self.is_owned = !self.setup.protect;
         self.watch = self.new_watch()?;
         self.damage.reload_and_judge();
         tracing::warn!("the socket to nftables failed and was opened anew: {error}");
@@ -189,8 +227,9 @@ impl Keeper {
         let chain = format!("chain inet {table} {mark}\n");
         self.undone.suspects.extend(self.damage.suspects().cloned());
         self.damage.expect(mark);
+        self.disown()?;
         let text = format!("{}add {chain}delete {chain}", self.setup.ruleset);
-        match install::install(&self.setup.table, &text) {
+        match protect::install(&self.setup.table, &text, self.setup.protect) {
             Ok(loaded) => self.setup.loaded = loaded,
             Err(Error::NotAsLoaded { .. }) => return Err(Trouble::Overtaken),
             Err(error) => {
