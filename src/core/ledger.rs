@@ -215,13 +215,16 @@ impl Ledger {
         expired
     }
 
-    /// Everything that has to be in the kernel now, for a table that was lost.
-    pub fn restore(&self, now: Moment) -> Vec<Change> {
-        self.leases
-            .iter()
-            .filter(|(_, lease)| lease.until() > now)
-            .map(|(key, lease)| lease.as_change(*key, now, false))
-            .collect()
+    /// Everything that has to be in the kernel now.
+    pub fn live(&self, now: Moment) -> impl Iterator<Item = &Key> {
+        self.leases.iter().filter(move |(_, lease)| lease.until() > now).map(|(key, _)| key)
+    }
+
+    /// What sets the live lease of `key` in the kernel; `relabelled` if
+    /// something else may be there.
+    pub fn change(&self, key: &Key, now: Moment, relabelled: bool) -> Option<Change> {
+        let lease = self.leases.get(key).filter(|lease| lease.until() > now)?;
+        Some(lease.as_change(*key, now, relabelled))
     }
 
     /// Every lease there is.
@@ -237,6 +240,14 @@ impl Ledger {
         is_live(&key(Ports::One(port)))
             || is_live(&key(Ports::All))
             || self.runs.range(runs).any(|run| run.ports.range().contains(port) && is_live(run))
+    }
+
+    /// Whether a flow of `client` to `address` and `port` was open at any time
+    /// that is remembered.
+    pub fn remembers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port) -> bool {
+        // Nothing has run out at the beginning of time.
+        self.covers(client, address, protocol, port, Moment::default())
+            || self.lapsed.covers(Key { client, address, protocol, ports: Ports::All }, port)
     }
 
     /// How many leases there are.
