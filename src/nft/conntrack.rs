@@ -92,11 +92,7 @@ impl Table {
                 match payload {
                     NetlinkPayload::Done(_) => return Ok(entries),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(NetfilterMessage {
-                        inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
-                        ..
-                    }) => entries.extend(Entry::of(attributes)),
-                    _ => {}
+                    payload => entries.extend(entry(payload)),
                 }
             }
         }
@@ -137,22 +133,47 @@ impl Table {
         // The kernel answers inside `sendmsg` and, for a dump, inside this:
         // where nothing waits, nothing will come.
         self.socket.recv(&mut buffer, nix::libc::MSG_DONTWAIT)?;
-        let mut rest = buffer.as_slice();
-        let mut payloads = Vec::new();
-        // One message that cannot be read is no reason to overlook the others
-        // in silence.
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
-            let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
-            if message.header.sequence_number == self.sequence {
-                payloads.push(message.payload);
-            }
-            match rest.get(length..) {
-                Some(next) if length > 0 => rest = next,
-                _ => break,
-            }
+        let messages = messages(&buffer)?.into_iter();
+        let ours = messages.filter(|message| message.header.sequence_number == self.sequence);
+        Ok(ours.map(|message| message.payload).collect())
+    }
+}
+
+/// The admitted flows that a datagram of the kernel's tells, each as the
+/// client sent it and as it went out.
+///
+/// # Errors
+/// When a message in it cannot be read.
+pub fn flows_in(datagram: &[u8]) -> io::Result<Vec<Flow>> {
+    let entries = messages(datagram)?.into_iter().filter_map(|message| entry(message.payload));
+    Ok(entries.flat_map(|entry| entry.flows).collect())
+}
+
+/// Every message of a datagram. One that cannot be read is no reason to
+/// overlook the others in silence.
+fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
+    let mut rest = datagram;
+    let mut messages = Vec::new();
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
+        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+        messages.push(message);
+        match rest.get(length..) {
+            Some(next) if length > 0 => rest = next,
+            _ => break,
         }
-        Ok(payloads)
+    }
+    Ok(messages)
+}
+
+/// The entry that a message tells, if it tells one.
+fn entry(payload: NetlinkPayload<NetfilterMessage>) -> Option<Entry> {
+    match payload {
+        NetlinkPayload::InnerMessage(NetfilterMessage {
+            inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
+            ..
+        }) => Entry::of(attributes),
+        _ => None,
     }
 }
 

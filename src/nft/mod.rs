@@ -6,7 +6,7 @@
 //! all the time; they go over netlink ([`element`], [`transaction`]) from the
 //! one thread that owns the ledger ([`firewall`]).
 
-mod conntrack;
+pub mod conntrack;
 pub mod element;
 pub mod firewall;
 pub mod inspect;

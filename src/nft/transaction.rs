@@ -170,7 +170,8 @@ impl Refused {
     }
 }
 
-fn generation_in(datagram: &[u8]) -> Option<u32> {
+/// The ruleset's generation that the kernel's answer tells.
+pub fn generation_in(datagram: &[u8]) -> Option<u32> {
     let message = NetlinkMessage::<NetfilterMessage>::deserialize(datagram).ok()?;
     let NetlinkPayload::InnerMessage(NetfilterMessage { inner: NetfilterMessageInner::NfTables(told), .. }) =
         message.payload
@@ -185,7 +186,7 @@ fn generation_in(datagram: &[u8]) -> Option<u32> {
 }
 
 /// The sequence number and result of each reply in one datagram.
-fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
+pub fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
     let mut rest = datagram;
     let mut found = Vec::new();
     while let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(rest) {

@@ -25,7 +25,7 @@ struct Line {
 
 /// The summary of one run.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Summary {
+pub struct Summary {
     answered: BTreeMap<String, u64>,
     denied: BTreeMap<String, Denied>,
     failed: BTreeMap<String, u64>,
@@ -40,7 +40,7 @@ struct Denied {
 
 impl Summary {
     /// Reads a journal of JSON lines; what is not one is skipped.
-    pub(super) fn of(journal: &str) -> Self {
+    pub fn of(journal: &str) -> Self {
         let mut summary = Self::default();
         for line in journal.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             summary.count(line);
