@@ -16,6 +16,8 @@ use super::resolver;
 /// The address of every permitted name.
 const OPEN: [&str; 2] = ["8.8.8.8", "2001:4860:4860::8888"];
 
+const TXT: u16 = 16;
+
 /// Whatever a client sends: it is answered as the header says, in the client's
 /// own question and within its limit, or with silence; an answer is never
 /// answered; and no address is told but those that are open.
@@ -50,18 +52,20 @@ pub fn examine(input: &[u8]) {
     assert!(resolver::told(&message).iter().all(|address| known && open.contains(address)));
 }
 
-/// Names below example.com are permitted, and have records of every type.
+/// Names below example.com are permitted; they have addresses, and a text that
+/// does not fit a datagram.
 fn screened(query: &Query) -> Option<Arc<Screened>> {
     if !query.name.as_str().ends_with("example.com") {
         return None;
     }
     let data = match query.kind {
-        RecordKind::A => Data::Address(OPEN[0].parse().ok()?),
-        RecordKind::Aaaa => Data::Address(OPEN[1].parse().ok()?),
-        kind => Data::Opaque { kind, rdata: vec![0x5a; 700].into() },
+        RecordKind::A => Some(Data::Address(OPEN[0].parse().ok()?)),
+        RecordKind::Aaaa => Some(Data::Address(OPEN[1].parse().ok()?)),
+        kind if kind.number() == TXT => Some(Data::Opaque { kind, rdata: b"\x01x".repeat(700).into() }),
+        _ => None,
     };
-    let record = Record { owner: query.name.clone(), ttl: Ttl::from_wire(300), data };
-    let response = Response { verdict: Verdict::Exists, records: vec![record], negative_ttl: None };
+    let records = data.map(|data| Record { owner: query.name.clone(), ttl: Ttl::from_wire(300), data });
+    let response = Response { verdict: Verdict::Exists, records: records.into_iter().collect(), negative_ttl: None };
     let rules = Rules { allow_ranges: Vec::new(), max_ttl: Ttl::from_wire(3600) };
     screen(&query.name, query.kind, &response, &rules).ok().map(Arc::new)
 }

@@ -27,13 +27,7 @@ pub const TTL: u32 = 77;
 pub type Screener = Box<dyn Fn(&Query) -> Option<Arc<Screened>> + Send + Sync>;
 
 /// Answers one message from `peer`.
-pub fn reply(
-    peer: &str,
-    transport: Transport,
-    deny: DenyAnswer,
-    wire: &[u8],
-    screener: Screener,
-) -> Option<Vec<u8>> {
+pub fn reply(peer: &str, transport: Transport, deny: DenyAnswer, wire: &[u8], screener: Screener) -> Option<Vec<u8>> {
     let settings = Settings { deny, deny_ttl: Ttl::from_wire(10), max_in_flight: 4, patience: Duration::from_secs(5) };
     let hooks = Hooks { now: || WallTime(1_767_225_600_000), denials: Arc::new(|_| 7) };
     let handler = Handler::new(Given(screener), clients(), settings, hooks, Silent);

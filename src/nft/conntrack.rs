@@ -4,7 +4,9 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla};
+use netlink_packet_core::{
+    DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload, Nla,
+};
 use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -14,6 +16,9 @@ use crate::core::query::{Client, Port, Protocol};
 /// The bit of the conntrack mark that says: the wall admitted this flow; as
 /// in nft/gateway.nft and nft/sidecar.nft.
 const ADMITTED: u32 = 0x1000_0000;
+/// `NFNL_SUBSYS_NONE`, where netlink's own messages are, and
+/// `NFNL_SUBSYS_CTNETLINK` (linux/netfilter/nfnetlink.h).
+const SUBSYSTEMS: [u16; 2] = [0, 1];
 /// `CTA_ID`, `CTA_ZONE` and `CTA_MARK_MASK`
 /// (linux/netfilter/nfnetlink_conntrack.h).
 const ID: u16 = 12;
@@ -149,15 +154,18 @@ pub fn flows_in(datagram: &[u8]) -> io::Result<Vec<Flow>> {
     Ok(entries.flat_map(|entry| entry.flows).collect())
 }
 
-/// Every message of a datagram. One that cannot be read is no reason to
-/// overlook the others in silence.
+/// Every message of a datagram that is about flows or the request itself;
+/// others are not looked into, as the decoder panics at some of their contents.
+/// One that cannot be read is no reason to overlook the others in silence.
 fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
     let mut rest = datagram;
     let mut messages = Vec::new();
     while !rest.is_empty() {
-        let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
-        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
-        messages.push(message);
+        let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX - 3).next_multiple_of(4);
+        if SUBSYSTEMS.contains(&(message.message_type() >> 8)) {
+            messages.push(NetlinkMessage::deserialize(rest).map_err(io::Error::other)?);
+        }
         match rest.get(length..) {
             Some(next) if length > 0 => rest = next,
             _ => break,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nftables::{GenAttribute, GenMessage, NfTablesMessage};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -22,6 +22,8 @@ const DO_NOT_WAIT: i32 = nix::libc::MSG_DONTWAIT;
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// What fits into one datagram on any system.
 const MODEST: usize = 64 << 10;
+/// `NFT_MSG_NEWGEN` of `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nf_tables.h).
+const NEW_GENERATION: u16 = 10 << 8 | 15;
 /// Changes in one batch; the kernel's time per batch grows with its length.
 pub const MAX_CHANGES: usize = 500;
 
@@ -172,6 +174,9 @@ impl Refused {
 
 /// The ruleset's generation that the kernel's answer tells.
 pub fn generation_in(datagram: &[u8]) -> Option<u32> {
+    if NetlinkBuffer::new_checked(datagram).ok()?.message_type() != NEW_GENERATION {
+        return None;
+    }
     let message = NetlinkMessage::<NetfilterMessage>::deserialize(datagram).ok()?;
     let NetlinkPayload::InnerMessage(NetfilterMessage { inner: NetfilterMessageInner::NfTables(told), .. }) =
         message.payload
@@ -185,16 +190,21 @@ pub fn generation_in(datagram: &[u8]) -> Option<u32> {
     })
 }
 
-/// The sequence number and result of each reply in one datagram.
+/// The sequence number and result of each reply in one datagram. Messages of
+/// other kinds are not looked into: the decoder panics at some of their
+/// contents.
 pub fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
     let mut rest = datagram;
     let mut found = Vec::new();
-    while let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(rest) {
-        if let NetlinkPayload::Error(reply) = &message.payload {
-            let result = if reply.code.is_none() { Ok(()) } else { Err(reply.to_io()) };
-            found.push((message.header.sequence_number, result));
+    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+        if message.message_type() == NLMSG_ERROR
+            && let Ok(decoded) = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
+            && let NetlinkPayload::Error(reply) = decoded.payload
+        {
+            let error = reply.code.map(|code| io::Error::from_raw_os_error(code.get().saturating_neg()));
+            found.push((message.sequence_number(), error.map_or(Ok(()), Err)));
         }
-        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX - 3).next_multiple_of(4);
         match rest.get(length..) {
             Some(next) if length > 0 => rest = next,
             _ => break,

@@ -102,9 +102,13 @@ impl Denied {
     }
 }
 
+/// One line, of printable characters: a journal may have been written to by
+/// others, and must not steer the terminal.
 fn cut(line: &str) -> String {
+    let line: String =
+        line.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
     if line.chars().count() <= WIDTH {
-        return line.to_owned();
+        return line;
     }
     let kept: String = line.chars().take(WIDTH.saturating_sub(1)).collect();
     format!("{kept}…")
