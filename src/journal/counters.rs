@@ -131,6 +131,9 @@ impl Counters {
             }
             Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
+            | Event::ConfigLoaded { .. }
+            | Event::ConfigRefused { .. }
+            | Event::LeaseRevoked { .. }
             | Event::Revoked { .. }
             | Event::WallUp { .. }
             | Event::TableRestored { .. }
