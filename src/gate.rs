@@ -2,15 +2,20 @@
 //! the house. What it needs from the outside it names as two traits; the
 //! edges implement them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
+use crate::core::identities::{Identities, Identity};
+use crate::core::judge::Law;
 use crate::core::lease::{Generation, Grant, Opened, Refusal, Wanted};
 use crate::core::name::Name;
 use crate::core::policy::Policy;
 use crate::core::query::{Query, RecordKind};
+use crate::core::ranges;
 use crate::core::screen::Screened;
 use crate::core::time::{Ttl, WallTime};
 
@@ -58,13 +63,39 @@ pub trait Open: Send + Sync {
     fn open(&self, wanted: Wanted) -> impl Future<Output = Result<Opened, Refusal>> + Send;
 }
 
-/// A policy, and its place in the order of those that were in force.
-#[derive(Debug)]
+/// By what queries are judged, and its place in the order of what was in force
+/// before. It is one whole, so that no query is judged by a part of one and a
+/// part of another.
+#[derive(Clone, Debug)]
 pub struct InForce {
     /// The policy.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
+    /// Who asks from which address.
+    pub identities: Arc<Identities>,
+    /// Special-purpose ranges that answers may carry all the same.
+    pub allow_ranges: Arc<[IpNet]>,
     /// Its place.
     pub generation: Generation,
+}
+
+impl InForce {
+    /// It, for judging again what is open.
+    pub fn law(&self) -> Law<'_> {
+        Law { policy: &self.policy, identities: &self.identities, allow_ranges: &self.allow_ranges }
+    }
+
+    /// `query` as asked by whoever its address stands for now, and the permit
+    /// for it.
+    fn admit(&self, query: &Query, now: WallTime) -> Result<(Query, Permit), Denial> {
+        let Some(Identity { agent, addresses }) = self.identities.of(query.client).cloned() else {
+            return Err(Denial::by_default(Reason::UnknownClient));
+        };
+        let query = Query { agent, addresses, ..query.clone() };
+        match self.policy.decide(&query, now) {
+            Decision::Permit(permit) => Ok((query, permit)),
+            Decision::Deny(denial) => Err(denial),
+        }
+    }
 }
 
 /// Policy, upstream and kernel, in the order in which a query meets them.
@@ -90,12 +121,12 @@ impl<U: Resolve, F: Open> Gate<U, F> {
     /// Takes `query` all the way.
     pub async fn pass(&self, query: &Query, now: WallTime) -> Outcome {
         let mut in_force = self.in_force.load_full();
-        let mut permit = match in_force.policy.decide(query, now) {
-            Decision::Permit(permit) => permit,
-            Decision::Deny(denial) => return Outcome::Denied(denial),
+        let (mut query, mut permit) = match in_force.admit(query, now) {
+            Ok(admitted) => admitted,
+            Err(denial) => return Outcome::Denied(denial),
         };
 
-        let resolved = match self.upstream.resolve(&Question::of(query)).await {
+        let resolved = match self.upstream.resolve(&Question::of(&query)).await {
             Ok(resolved) => resolved,
             Err(failure) => return Outcome::Failed(failure),
         };
@@ -106,12 +137,12 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             let now_in_force = self.in_force.load_full();
             if now_in_force.generation != in_force.generation {
                 in_force = now_in_force;
-                permit = match in_force.policy.decide(query, now) {
-                    Decision::Permit(permit) => permit,
-                    Decision::Deny(denial) => return Outcome::Denied(denial),
+                (query, permit) = match in_force.admit(&query, now) {
+                    Ok(admitted) => admitted,
+                    Err(denial) => return Outcome::Denied(denial),
                 };
             }
-            let (answer, wanted) = match release(&in_force, query, now, permit.clone(), &resolved) {
+            let (answer, wanted) = match release(&in_force, &query, now, permit.clone(), &resolved) {
                 Ok(released) => released,
                 Err(outcome) => return outcome,
             };
@@ -134,7 +165,7 @@ fn release(
     permit: Permit,
     resolved: &Resolved,
 ) -> Result<(Answered, Wanted), Outcome> {
-    let InForce { policy, generation } = in_force;
+    let InForce { policy, generation, allow_ranges, .. } = in_force;
     for alias in &resolved.screened.chain {
         if let Some(denial) = policy.forbids_alias(query, alias, now) {
             return Err(Outcome::Denied(denial));
@@ -142,7 +173,8 @@ fn release(
     }
 
     let ttl = resolved.ttl;
-    let screened = Arc::clone(&resolved.screened);
+    // It may have been screened by the rules of what was in force before.
+    let screened = keeping(Arc::clone(&resolved.screened), |address| ranges::is_open(address, allow_ranges));
     if screened.negative.is_some() {
         return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl }));
     }
@@ -187,11 +219,15 @@ impl Question {
 /// The answer without the addresses of a family from which the client has no
 /// address of its own: nothing could be opened for it.
 fn reachable(query: &Query, screened: Arc<Screened>) -> Arc<Screened> {
-    let reaches = |address| query.addresses.iter().any(|client| client.reaches(address));
-    if screened.addresses.iter().all(|&address| reaches(address)) {
+    keeping(screened, |address| query.addresses.iter().any(|client| client.reaches(address)))
+}
+
+/// The same answer with only the addresses that `keep` holds true for.
+fn keeping(screened: Arc<Screened>, keep: impl Fn(IpAddr) -> bool) -> Arc<Screened> {
+    if screened.addresses.iter().all(|&address| keep(address)) {
         return screened;
     }
-    Arc::new(screened.keeping(reaches))
+    Arc::new(screened.keeping(keep))
 }
 
 /// Which address opens on which ports, and the answer without the addresses
@@ -216,11 +252,7 @@ fn grants(
         grants.extend(clients.map(|&client| Grant { client, address, openings: Arc::clone(&openings) }));
     }
     let is_granted = |address| grants.iter().any(|grant| grant.address == address);
-    if screened.addresses.iter().all(|&address| is_granted(address)) {
-        return (screened, grants);
-    }
-    let kept = screened.keeping(is_granted);
-    (Arc::new(kept), grants)
+    (keeping(screened, is_granted), grants)
 }
 
 /// HTTPS and SVCB answers carry no address once their hints are taken out.

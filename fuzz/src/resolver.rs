@@ -10,6 +10,7 @@ use cedarwall::clients::Clients;
 use cedarwall::core::config::{ClientEntry, DenyAnswer, Transport};
 use cedarwall::core::decision::{Answered, Decision, Denial, Empty, Outcome, Permit, Reason};
 use cedarwall::core::event::{Event, Report};
+use cedarwall::core::identities::Identities;
 use cedarwall::core::query::{Agent, Client, Query};
 use cedarwall::core::screen::Screened;
 use cedarwall::core::time::{Ttl, WallTime};
@@ -77,7 +78,8 @@ impl Report for Silent {
 fn clients() -> Clients {
     let address = KNOWN.parse::<SocketAddr>().expect("an address").ip();
     let agent = Agent::parse("claude").expect("an agent");
-    Clients::new(&[ClientEntry { addresses: [Client::new(address)].into(), agent }])
+    let entry = ClientEntry { addresses: [Client::new(address)].into(), agent };
+    Clients::new(Arc::new(Identities::new(&[entry])))
 }
 
 fn runtime() -> tokio::runtime::Runtime {

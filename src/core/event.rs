@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::decision::{Denial, Failure, Opening, PolicyId};
+use super::name::Name;
 use super::query::{Agent, Client, RecordKind};
 
 /// Something that happened, told once. The journal writes it as one JSON
@@ -71,6 +72,31 @@ pub enum Event {
         path: String,
         /// What is wrong with it, one line each.
         problems: Vec<String>,
+    },
+    /// The configuration was read again and is in force.
+    ConfigLoaded {
+        /// The file.
+        path: String,
+        /// Settings that take effect at the next start, `table.key`.
+        waiting: Vec<String>,
+    },
+    /// A configuration was to replace the one in force, and cannot be used.
+    ConfigRefused {
+        /// The file.
+        path: String,
+        /// What is wrong with it, one line each.
+        problems: Vec<String>,
+    },
+    /// An operator closed leases by hand.
+    LeaseRevoked {
+        /// Those of this agent.
+        agent: Agent,
+        /// Under this name; under every name where there is none.
+        name: Option<Name>,
+        /// Kernel elements taken out.
+        elements: usize,
+        /// Flows that had been admitted, and were ended.
+        flows: usize,
     },
     /// What the policy permits no longer was closed.
     Revoked {
@@ -157,6 +183,9 @@ impl Event {
             Self::QueryFailed { .. } => "query.failed",
             Self::PolicyLoaded { .. } => "policy.loaded",
             Self::PolicyRefused { .. } => "policy.refused",
+            Self::ConfigLoaded { .. } => "config.loaded",
+            Self::ConfigRefused { .. } => "config.refused",
+            Self::LeaseRevoked { .. } => "lease.revoked",
             Self::Revoked { .. } => "policy.revoked",
             Self::WallUp { .. } => "wall.up",
             Self::TableRestored { .. } => "table.restored",
@@ -212,6 +241,7 @@ struct Fields<'a> {
     elements_removed: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     elements_restored: Option<usize>,
+    waiting: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -271,7 +301,21 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 warnings: (!warnings.is_empty()).then_some(warnings),
                 ..Self::default()
             },
-            Event::PolicyRefused { path, problems } => {
+            Event::ConfigLoaded { path, waiting } => Self {
+                event: code,
+                path: Some(path),
+                waiting: (!waiting.is_empty()).then_some(waiting),
+                ..Self::default()
+            },
+            Event::LeaseRevoked { agent, name, elements, flows } => Self {
+                event: code,
+                agent: Some(agent.as_str()),
+                name: name.as_ref().map(Name::as_str),
+                count: Some(*elements),
+                flows: Some(*flows),
+                ..Self::default()
+            },
+            Event::PolicyRefused { path, problems } | Event::ConfigRefused { path, problems } => {
                 Self { event: code, path: Some(path), problems: Some(problems), ..Self::default() }
             }
             Event::Revoked { elements, flows } => {

@@ -227,6 +227,16 @@ impl Ledger {
         Some(lease.as_change(*key, now, relabelled))
     }
 
+    /// From here on, leases are made by `settings`; those there are stay.
+    pub const fn set_settings(&mut self, settings: LeaseSettings) {
+        self.settings = settings;
+    }
+
+    /// Whether there is a lease of exactly this key now.
+    pub fn is_live(&self, key: &Key, now: Moment) -> bool {
+        self.leases.get(key).is_some_and(|lease| lease.until() > now)
+    }
+
     /// Every lease there is.
     pub fn leases(&self) -> impl Iterator<Item = (&Key, &Lease)> {
         self.leases.iter()

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod decision;
 pub mod event;
+pub mod identities;
 pub mod judge;
 pub mod lease;
 pub mod ledger;

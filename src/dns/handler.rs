@@ -5,16 +5,18 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::{Instant, timeout};
 
 use super::Answer;
 use super::answer::{self, ExtendedError, Rcode, Reply};
 use super::limits::Quota;
 use super::request::{Request, Unreadable};
-use crate::clients::{Clients, Identity};
+use crate::clients::Clients;
 use crate::core::config::{DenyAnswer, Dns, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
 use crate::core::event::{Event, Report, Subject};
+use crate::core::identities::Identity;
 use crate::core::query::{Client, Query, RecordKind};
 use crate::core::screen::{Encoded, Negative};
 use crate::core::time::{Ttl, WallTime};
@@ -89,7 +91,7 @@ pub struct Hooks {
 pub struct Handler<G, R> {
     gate: G,
     clients: Clients,
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
     hooks: Hooks,
     report: R,
     in_flight: Arc<Quota>,
@@ -99,7 +101,14 @@ impl<G: Pass, R: Report> Handler<G, R> {
     /// A handler in front of `gate`.
     pub fn new(gate: G, clients: Clients, settings: Settings, hooks: Hooks, report: R) -> Self {
         let in_flight = Quota::new(settings.max_in_flight, settings.max_in_flight.div_ceil(2));
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
         Self { gate, clients, settings, hooks, report, in_flight }
+    }
+
+    /// What it goes by. Stored anew, it holds for the next query; the cap on
+    /// queries in flight stays as it was.
+    pub fn settings(&self) -> Arc<ArcSwap<Settings>> {
+        Arc::clone(&self.settings)
     }
 
     async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
@@ -150,7 +159,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         if request.kind == TYPE_ANY {
             return self.any(request, reply, subject, &query, now, started);
         }
-        match timeout(self.settings.patience, self.gate.pass(&query, now)).await {
+        match timeout(self.settings.load().patience, self.gate.pass(&query, now)).await {
             Ok(Outcome::Answered(answered)) => self.answered(reply, subject, &query, answered, started),
             Ok(Outcome::Empty(empty)) => self.empty(reply, subject, &query, empty, started),
             Ok(Outcome::Denied(denial)) => {
@@ -222,13 +231,14 @@ impl<G: Pass, R: Report> Handler<G, R> {
         is_whole_name: bool,
     ) -> Vec<u8> {
         let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
-        let rcode = match self.settings.deny {
+        let settings = self.settings.load();
+        let rcode = match settings.deny {
             DenyAnswer::Refused => Rcode::Refused,
             DenyAnswer::Nxdomain if is_whole_name => Rcode::NxDomain,
             DenyAnswer::Nxdomain => Rcode::NoError,
         };
         let wire = match answer::negative(request) {
-            Ok(encoded) if rcode != Rcode::Refused => reply.with(&encoded, self.settings.deny_ttl, rcode, Some(&error)),
+            Ok(encoded) if rcode != Rcode::Refused => reply.with(&encoded, settings.deny_ttl, rcode, Some(&error)),
             Ok(_) | Err(_) => reply.bare(Rcode::Refused, Some(&error)),
         };
         self.report.report(Event::QueryDenied { subject, denial });

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::core::config::CatchAllForbid;
+use crate::core::config::{CatchAllForbid, ClientEntry};
 use crate::core::decision::Failure;
 use crate::core::policy::Sources;
 use crate::core::query::{Agent, Client};
@@ -69,9 +69,20 @@ fn policy(text: &str) -> Arc<ArcSwap<InForce>> {
 
 fn in_force(text: &str, generation: Generation) -> InForce {
     let sources = Sources { policies: vec![("p.cedar".into(), text.into())], ..Sources::default() };
-    InForce { policy: Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy, generation }
+    InForce {
+        policy: Arc::new(Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy),
+        identities: asks_from("claude", &["10.77.0.2"]),
+        allow_ranges: Arc::from(["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]),
+        generation,
+    }
 }
 
+fn asks_from(agent: &str, addresses: &[&str]) -> Arc<Identities> {
+    let addresses = addresses.iter().map(|address| Client::new(address.parse().unwrap())).collect();
+    Arc::new(Identities::new(&[ClientEntry { addresses, agent: Agent::parse(agent).unwrap() }]))
+}
+
+const CLAUDE: &str = r#"permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
 const API: &str = r#"permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
 
 fn name(text: &str) -> Name {
@@ -175,10 +186,11 @@ async fn an_answer_opens_for_the_clients_address_of_its_own_family() {
     assert!(matches!(gate.pass(&only_four, NOW).await, Outcome::Empty(empty) if empty.screened.addresses.is_empty()));
     assert_eq!(kernel.opened(), []);
 
-    let six = Client::new("fd77::2".parse().unwrap());
-    let both = Query { addresses: [only_four.client, six].into(), ..only_four };
-    assert!(matches!(gate.pass(&both, NOW).await, Outcome::Answered(_)));
-    assert_eq!(kernel.opened(), [(six.address(), "2606:4700::7".parse().unwrap())]);
+    let both =
+        InForce { identities: asks_from("claude", &["10.77.0.2", "fd77::2"]), ..in_force(API, Generation::FIRST) };
+    let gate = Gate::new(Arc::new(ArcSwap::from_pointee(both)), &upstream, &kernel);
+    assert!(matches!(gate.pass(&only_four, NOW).await, Outcome::Answered(_)));
+    assert_eq!(kernel.opened(), [("fd77::2".parse().unwrap(), "2606:4700::7".parse().unwrap())]);
 }
 
 #[tokio::test]
@@ -190,16 +202,16 @@ async fn with_every_address_closed_there_is_no_answer() {
     assert_eq!(kernel.opened(), []);
 }
 
-/// An upstream during whose wait another policy comes into force.
+/// An upstream during whose wait something else comes into force.
 struct SlowUpstream<'a> {
     upstream: &'a FakeUpstream,
     in_force: Arc<ArcSwap<InForce>>,
-    next: &'static str,
+    next: InForce,
 }
 
 impl Resolve for SlowUpstream<'_> {
     async fn resolve(&self, question: &Question) -> Result<Resolved, Failure> {
-        self.in_force.store(Arc::new(in_force(self.next, Generation::FIRST.next())));
+        self.in_force.store(Arc::new(self.next.clone()));
         self.upstream.resolve(question).await
     }
 }
@@ -208,7 +220,13 @@ impl Resolve for SlowUpstream<'_> {
 async fn an_answer_that_comes_after_a_new_policy_is_judged_by_it() {
     let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
     let other = r#"permit(principal, action == Action::"net.connect", resource == Resource::"b.example.com:443");"#;
-    for (next, expected) in [(other, 0), (API, 1)] {
+    let second = |text| in_force(text, Generation::FIRST.next());
+    let another_agent = InForce { identities: asks_from("ci", &["10.77.0.2"]), ..second(CLAUDE) };
+    let a_stranger = InForce { identities: asks_from("claude", &["10.77.0.9"]), ..second(API) };
+    let closed_range = InForce { allow_ranges: Arc::from([]), ..second(API) };
+    for (next, expected) in
+        [(second(other), 0), (second(API), 1), (another_agent, 0), (a_stranger, 0), (closed_range, 0)]
+    {
         let (in_force, kernel) = (policy(API), FakeKernel::that(Ok(())));
         let slow = SlowUpstream { upstream: &upstream, in_force: Arc::clone(&in_force), next };
         let gate = Gate::new(in_force, slow, &kernel);

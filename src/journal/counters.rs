@@ -151,6 +151,9 @@ impl Counters {
             Event::TableRepaired { .. } => _ = self.repaired.inc(),
             Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
+            | Event::ConfigLoaded { .. }
+            | Event::ConfigRefused { .. }
+            | Event::LeaseRevoked { .. }
             | Event::Revoked { .. }
             | Event::WallUp { .. }
             | Event::JournalLost { .. }

@@ -53,6 +53,19 @@ impl fmt::Display for Spoken<'_> {
                 write!(formatter, "policy {path} is refused, the one in force stays")?;
                 listed(formatter, ": ", problems.iter().map(|problem| problem.escape_debug()))
             }
+            Event::ConfigLoaded { path, waiting } => {
+                write!(formatter, "configuration {path} is in force")?;
+                listed(formatter, "; at the next start takes effect: ", waiting.iter())
+            }
+            Event::ConfigRefused { path, problems } => {
+                write!(formatter, "configuration {path} is refused, the one in force stays")?;
+                listed(formatter, ": ", problems.iter().map(|problem| problem.escape_debug()))
+            }
+            Event::LeaseRevoked { agent, name, elements, flows } => {
+                write!(formatter, "closed by hand: {agent}'s leases")?;
+                listed(formatter, " of ", name.iter())?;
+                write!(formatter, ", {elements} elements, {flows} flows")
+            }
             Event::Revoked { elements, flows } => {
                 write!(formatter, "the policy closed what it no longer permits: {elements} elements, {flows} flows")
             }

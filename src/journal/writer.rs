@@ -130,8 +130,10 @@ fn tell(event: &Event) {
         | Event::TableRepaired { .. }
         | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
-        Event::PolicyRefused { .. } => tracing::error!("{line}"),
+        Event::PolicyRefused { .. } | Event::ConfigRefused { .. } => tracing::error!("{line}"),
         Event::PolicyLoaded { .. }
+        | Event::ConfigLoaded { .. }
+        | Event::LeaseRevoked { .. }
         | Event::Revoked { .. }
         | Event::QueryAnswered { .. }
         | Event::QueryEmpty { .. }

@@ -13,6 +13,9 @@ pub struct Setup<'a> {
     pub policy: &'a str,
     /// Lines added to `[dns]`.
     pub dns: &'a str,
+    /// Lines added to `[policy]`. Unless told otherwise files are not watched,
+    /// so that a test says itself when they are read.
+    pub policy_lines: &'a str,
     /// Lines added to `[wall]`.
     pub wall: &'a str,
     /// Special-purpose ranges that answers may carry.
@@ -39,6 +42,7 @@ impl Default for Setup<'_> {
         Self {
             policy: STORY,
             dns: "",
+            policy_lines: "watch = false",
             wall: "",
             allow_ranges: &["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"],
             lease: "",
@@ -70,12 +74,17 @@ impl Wall {
     /// Starts it as `program`, which executes its `arguments` and then
     /// `serve --config …`.
     pub fn start_through(lab: &Lab, setup: &Setup<'_>, program: &Path, arguments: &[&str]) -> Self {
+        let wall = Self::begin_through(lab, setup, program, arguments);
+        wall.wait();
+        wall
+    }
+
+    /// The same without waiting until it is ready.
+    pub fn begin_through(lab: &Lab, setup: &Setup<'_>, program: &Path, arguments: &[&str]) -> Self {
         let config = lab.write("cedarwall.toml", &configuration(lab, setup));
         lab.write("policies/wall.cedar", setup.policy);
         let process = Self::spawn(lab, &config, program, arguments);
-        let wall = Self { process, config, socket: lab.path("control.sock"), journal: lab.path("events.jsonl") };
-        wall.wait();
-        wall
+        Self { process, config, socket: lab.path("control.sock"), journal: lab.path("events.jsonl") }
     }
 
     /// Starts the daemon again on the same configuration.
@@ -128,7 +137,8 @@ impl Wall {
     }
 }
 
-fn configuration(lab: &Lab, setup: &Setup<'_>) -> String {
+/// The text of the configuration.
+pub fn configuration(lab: &Lab, setup: &Setup<'_>) -> String {
     let upstream: Vec<_> = setup.upstream.iter().map(|server| format!("{server:?}")).collect();
     format!(
         r#"
@@ -138,6 +148,7 @@ upstream = [{upstream}]
 {dns}
 [policy]
 path = "policies"
+{policy}
 [wall]
 mode = "gateway"
 interfaces = ["veth-agent", "veth-other"]
@@ -158,6 +169,7 @@ path = "{journal}"
 "#,
         upstream = upstream.join(", "),
         dns = setup.dns,
+        policy = setup.policy_lines,
         ranges = setup.allow_ranges,
         wall = setup.wall,
         lease = setup.lease,

@@ -1,6 +1,7 @@
 //! The daemon's configuration: types that cannot hold a bad value, and the
 //! reading of TOML into them.
 
+mod change;
 mod parse;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::query::{Agent, Client};
+pub use change::Step;
 
 /// Where the control socket is unless configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/cedarwall/control.sock";
@@ -116,6 +118,9 @@ pub struct PolicySettings {
     pub path: PathBuf,
     /// How an unconditional forbid over everything is read.
     pub catch_all_forbid: CatchAllForbid,
+    /// Whether a change of its files, or of the configuration's, is taken up
+    /// without being told.
+    pub watch: bool,
 }
 
 /// How `forbid(principal, action == Action::"net.connect", resource);` is read.
@@ -160,6 +165,13 @@ pub enum Mode {
         /// what `AF_PACKET` sends.
         interfaces: Vec<InterfaceName>,
     },
+}
+
+impl Mode {
+    /// Whether the clients are in the daemon's own network namespace.
+    pub const fn is_sidecar(&self) -> bool {
+        matches!(self, Self::Sidecar { .. })
+    }
 }
 
 /// A network interface's name (`IFNAMSIZ`: 1 to 15 octets, no `/`, no white

@@ -39,7 +39,7 @@ const TABLES: [(&str, &[&str]); 7] = [
             "upstream_timeout",
         ],
     ),
-    ("policy", &["path", "catch_all_forbid", "mode"]),
+    ("policy", &["path", "catch_all_forbid", "watch", "mode"]),
     ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect"]),
     ("lease", &["min", "max", "grace", "per_client", "set_size"]),
     ("client", &["address", "agent"]),
@@ -135,8 +135,9 @@ fn policy(table: &Table<'_>) -> Option<PolicySettings> {
     let path = table.text("path", file_path).or(PathBuf::from("policies"));
     let readings = [("strict", CatchAllForbid::Strict), ("default-deny", CatchAllForbid::DefaultDeny)];
     let catch_all_forbid = table.text("catch_all_forbid", keyword(readings)).or(CatchAllForbid::default());
+    let watch = table.flag("watch").or(true);
     table.text("mode", policy_mode).or(())?;
-    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid? })
+    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid?, watch: watch? })
 }
 
 fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {

@@ -37,6 +37,13 @@ pub struct Verdict {
     pub permitted: Vec<PortRange>,
 }
 
+impl Verdict {
+    /// That nothing of `holding` is permitted.
+    pub const fn nothing_for(holding: Holding) -> Self {
+        Self { holding, permitted: Vec::new() }
+    }
+}
+
 /// A revision worked out, not yet made.
 #[derive(Debug)]
 #[must_use = "a revision closes nothing until it is committed"]

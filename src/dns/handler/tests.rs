@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::config::ClientEntry;
 use crate::core::decision::{Permit, PolicyId};
+use crate::core::identities::Identities;
 use crate::core::name::Name;
 use crate::core::query::Agent;
 use crate::core::record::{Data, Record};
@@ -93,7 +94,8 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
     let hooks = Hooks { now: || WallTime(0), denials: Arc::new(|_| 7) };
-    Wall { handler: Handler::new(gate, Clients::new(&[entry]), settings, hooks, events.clone()), events, passed }
+    let clients = Clients::new(Arc::new(Identities::new(&[entry])));
+    Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
 }
 
 fn wall() -> Wall {

@@ -1,5 +1,7 @@
 //! The firewall's thread: the ledgers, the socket, and what is done with them.
 
+mod withdraw;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -140,6 +142,16 @@ impl Keeper {
             Request::Revoke(verdicts, reply) => {
                 let _ = reply.send(self.revoke(verdicts));
             }
+            Request::Withdraw(selection, reply) => {
+                let _ = reply.send(self.withdraw(&selection));
+            }
+            Request::Settings(settings, reply) => {
+                self.ledger.set_settings(settings);
+                let _ = reply.send(());
+            }
+            Request::Ping(reply) => {
+                let _ = reply.send(());
+            }
             Request::Statics(reply) => {
                 let _ = reply.send(self.statics_view());
             }
@@ -212,8 +224,12 @@ impl Keeper {
     fn revoke(&mut self, verdicts: Vec<Verdict>) -> Result<Closed, Error> {
         let now = self.now();
         self.ledger.expire(now);
+        self.revise(self.in_force, verdicts, now)
+    }
+
+    fn revise(&mut self, generation: Generation, verdicts: Vec<Verdict>, now: Moment) -> Result<Closed, Error> {
         let stood = self.stands(now);
-        let revision = self.ledger.revise(self.in_force, verdicts, now);
+        let revision = self.ledger.revise(generation, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
         let told = if stood { self.apply_whole(&changes, now) } else { Err(Refused::NoSuchTable) };
         self.ledger.commit_revision(revision);

@@ -79,6 +79,7 @@ fn every_value_arrives_where_it_belongs() {
         [policy]
         path = "wall.cedar"
         catch_all_forbid = "default-deny"
+        watch = false
         mode = "enforce"
         [wall]
         mode = "sidecar"
@@ -124,6 +125,7 @@ fn every_value_arrives_where_it_belongs() {
             policy: PolicySettings {
                 path: "/etc/cedarwall/wall.cedar".into(),
                 catch_all_forbid: CatchAllForbid::DefaultDeny,
+                watch: false,
             },
             wall: Wall {
                 mode: Mode::Sidecar { interfaces: Vec::new() },
