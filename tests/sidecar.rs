@@ -49,6 +49,11 @@ const TALLY: &str = "
 
 /// Starts a sidecar in the agent's namespace and waits until it answers.
 fn sidecar(lab: &Lab) -> Process {
+    sidecar_with(lab, "")
+}
+
+/// The same, with lines added to `[wall]`.
+fn sidecar_with(lab: &Lab, wall: &str) -> Process {
     lab.write("policies/wall.cedar", STORY);
     let folder = lab.path("daemon");
     std::fs::create_dir(&folder).unwrap();
@@ -64,6 +69,7 @@ path = "policies"
 [wall]
 mode = "sidecar"
 allow_ranges = ["203.0.113.0/24", "2001:db8:2::/64"]
+{wall}
 [[client]]
 address = ["127.0.0.1", "::1"]
 agent = "claude"
@@ -135,6 +141,37 @@ fn a_workload_reaches_what_it_resolved_and_nothing_else() {
         for elsewhere in ["203.0.113.7:80", "203.0.113.8:443", "[2001:db8:2::9]:443"] {
             assert!(!lab.connects("agent", elsewhere.parse().unwrap(), SECOND / 2), "{elsewhere}");
         }
+    });
+}
+
+/// The workload of these tests is root, and may change rules.
+#[test]
+fn a_protected_sidecar_is_changed_by_nobody_else_its_egress_chains_included() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        greeter(443);
+        let mut wall = sidecar_with(lab, "protect = true");
+        let does = |deed: &'static str| {
+            lab.within("agent", || std::process::Command::new("nft").arg(deed).output().unwrap().status.success())
+        };
+        let deeds = [
+            "delete table inet cedarwall",
+            "delete table netdev cedarwall",
+            "flush table netdev cedarwall",
+            "insert rule inet cedarwall output accept",
+            "add element inet cedarwall lease4 { * timeout 1h }",
+        ];
+        for deed in deeds {
+            assert!(!does(deed), "{deed}");
+        }
+        assert!(does("flush ruleset"));
+        assert_eq!(lab.within("agent", || run("nft", &["list", "tables"])).lines().count(), 2);
+        let reply = lab.within("agent", || ask(LOCAL, "api.example.com", RecordType::A)).unwrap();
+        assert_eq!(addresses(&reply), ["203.0.113.7"]);
+        assert!(lab.connects("agent", "203.0.113.7:443".parse().unwrap(), SECOND));
+        assert!(!lab.connects("agent", "203.0.113.8:443".parse().unwrap(), SECOND / 4));
+        wall.kill();
+        assert!(does("delete table netdev cedarwall"), "a dead daemon's table is anybody's");
     });
 }
 

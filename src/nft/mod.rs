@@ -42,9 +42,6 @@ pub enum Error {
     /// The kernel does not take what the policy opens or closes.
     #[error("the kernel does not hold what the policy says, and nobody gets an answer until it does: {0}")]
     NotTaken(transaction::Refused),
-    /// A table of this name is there that cannot be protected, or that is.
-    #[error("the kernel refused it: the table that is there is of the other kind, protected or not")]
-    OtherKind,
     /// The kernel does not let the table be changed.
     #[error("the kernel refused to change the table: {0}")]
     Refused(transaction::Refused),

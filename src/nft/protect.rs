@@ -13,12 +13,11 @@
 use std::fmt::Write as _;
 
 use nftables::helper::NftablesError;
-use nix::libc::EOPNOTSUPP;
 
+use super::Error;
 use super::element::Renewal;
 use super::install::{self, Snapshot};
 use super::transaction::{Connection, Refused};
-use super::{Error, inspect};
 use crate::core::config::TableName;
 
 /// The first kernel that keeps an owned table when its owner ends.
@@ -37,21 +36,27 @@ pub fn is_possible() -> bool {
 /// When `nft` is missing, refuses the text, or the kernel then holds something
 /// else; when the table belongs to another program.
 pub fn install(table: &TableName, text: &str, protect: bool) -> Result<Snapshot, Error> {
-    let bridge = bridge_of(table);
     let mut connection = Connection::open(table.clone(), Renewal::Replace)?;
-    let load = || if protect { fill(table, text) } else { install::apply(text) };
-    match load() {
-        // It is of the other kind, or holds what cannot be emptied: a table of
-        // another name keeps the default drop meanwhile.
-        Err(error) if may_be_bridged(&error) => {
-            install::apply(&renamed(text, table, &bridge))?;
-            remove_named(&mut connection, table.as_str())?;
-            load()?;
-        }
-        loaded => loaded?,
+    // A daemon may have been killed while it stood.
+    let unbridge = |connection: &mut Connection| remove_named(connection, &bridge_of(table));
+    if protect {
+        bridge(table, text, &mut connection)?;
+        let owner = fill(table, text)?;
+        unbridge(&mut connection)?;
+        // While it is an orphan, nft 1.0.6 cannot list it: it takes the flag
+        // for one that it knows.
+        let snapshot = install::read_back(table, text);
+        drop(owner);
+        return snapshot;
     }
-    // Also what a daemon left that was killed just then.
-    remove_named(&mut connection, &bridge)?;
+    match install::apply(text) {
+        Err(error) if is_of_other_kind(&error) => {
+            bridge(table, text, &mut connection)?;
+            install::apply(text)?;
+        }
+        applied => applied?,
+    }
+    unbridge(&mut connection)?;
     install::read_back(table, text)
 }
 
@@ -76,37 +81,35 @@ fn remove_named(connection: &mut Connection, name: &str) -> Result<(), Error> {
     for family in ["inet", "netdev"] {
         match connection.delete_table(family, name) {
             Ok(()) | Err(Refused::NoSuchTable) => {}
-            Err(refused) => return Err(Error::from_refusal(refused)),
+            Err(refused) => return Err(Error::Refused(refused)),
         }
     }
     Ok(())
 }
 
-/// Makes the table an orphan of the right kind and replaces all it holds, in
-/// one transaction.
-fn fill(table: &TableName, text: &str) -> Result<(), Error> {
+/// Loads the ruleset into a table of another name, which keeps the default
+/// drop, and takes the table itself away.
+fn bridge(table: &TableName, text: &str, connection: &mut Connection) -> Result<(), Error> {
+    install::apply(&renamed(text, table, &bridge_of(table)))?;
+    remove_named(connection, table.as_str()).inspect_err(|_| {
+        // It belongs to another program, and stands.
+        let _ = remove_named(connection, &bridge_of(table));
+    })
+}
+
+/// Makes the table, has `nft` fill it, and returns the connection that it now
+/// belongs to.
+fn fill(table: &TableName, text: &str) -> Result<Connection, Error> {
     let families = families(table, text);
-    // Closing this makes it an orphan.
-    Connection::open(table.clone(), Renewal::Replace)?.adopt(&families).map_err(Error::from_refusal)?;
-    let mut emptying = String::new();
-    for family in families {
-        let listing = inspect::list(&["-t", "list", "table", family, table.as_str()])?;
-        _ = writeln!(emptying, "flush table {family} {}", table.as_str());
-        let named = |wanted: &[&str]| {
-            let objects = inspect::objects(&listing).filter_map(|object| object.as_object()?.iter().next());
-            let of_kind = objects.filter(|(kind, _)| match wanted {
-                [] => !["metainfo", "table", "rule", "set", "map", "chain"].contains(&kind.as_str()),
-                wanted => wanted.contains(&kind.as_str()),
-            });
-            let deletion = of_kind.filter_map(|(kind, body)| {
-                Some(format!("delete {kind} {family} {} {}\n", table.as_str(), body.get("name")?.as_str()?))
-            });
-            deletion.collect::<String>()
-        };
-        // Elements may name chains and counters.
-        emptying += &(named(&["set", "map"]) + &named(&["chain"]) + &named(&[]));
-    }
-    install::apply(&(emptying + &flat(text)))
+    let owner = || {
+        let mut connection = Connection::open(table.clone(), Renewal::Replace)?;
+        connection.adopt(&families).map_err(Error::Refused)?;
+        Ok::<_, Error>(connection)
+    };
+    // Closing this makes it an orphan, which `nft` may fill.
+    drop(owner()?);
+    install::apply(&flat(text))?;
+    owner()
 }
 
 /// The same ruleset without a block for its table, which would be refused for
@@ -166,22 +169,10 @@ fn renamed(text: &str, table: &TableName, to: &str) -> String {
     })
 }
 
-/// Whether another try, beside a table of another name, may succeed.
-fn may_be_bridged(error: &Error) -> bool {
-    match error {
-        Error::OtherKind => true,
-        Error::Nft(NftablesError::NftFailed { stderr, .. }) => !stderr.contains("Operation not permitted"),
-        _ => false,
-    }
-}
-
-impl Error {
-    fn from_refusal(refused: Refused) -> Self {
-        match refused {
-            Refused::Kernel(error) if error.raw_os_error() == Some(EOPNOTSUPP) => Self::OtherKind,
-            other => Self::Refused(other),
-        }
-    }
+/// Whether a block for the table was refused because the table is a protected
+/// one.
+fn is_of_other_kind(error: &Error) -> bool {
+    matches!(error, Error::Nft(NftablesError::NftFailed { stderr, .. }) if stderr.contains("not supported"))
 }
 
 #[cfg(test)]

@@ -105,6 +105,9 @@ impl Keeper {
             return Ok(());
         }
         self.listen()?;
+        if !self.damage.has_to_reload() {
+            self.own()?;
+        }
         if !self.damage.has_to_reload() && self.damage.has_to_compare() {
             match self.setup.loaded.verify() {
                 Ok(()) => self.damage.compared(),
@@ -119,7 +122,7 @@ impl Keeper {
         }
         self.mend(now)?;
         self.tell(now);
-        self.own()
+        Ok(())
     }
 
     /// Makes the table our own connection's, where that is wanted: from then on
@@ -242,6 +245,7 @@ impl Keeper {
             self.damage.reload();
             return Err(Trouble::Overtaken);
         }
+        self.own()?;
         let leases: Vec<_> = self.ledger.live(now).map(Place::of_lease).collect();
         self.undone.reloaded = Some(leases.len());
         leases.into_iter().for_each(|place| self.damage.put_back(place));
