@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::cap::Reached;
 use super::decision::{Denial, Failure, Opening, PolicyId};
 use super::query::{Agent, Client, RecordKind};
 
@@ -102,6 +103,8 @@ pub enum Event {
         /// How many lines are missing.
         lines: usize,
     },
+    /// A cap was met; told at most once a second for each cap and client.
+    CapReached(Reached),
     /// The daemon stopped; the default drop stands.
     Stopped {
         /// The signal or command that ended it.
@@ -149,6 +152,7 @@ impl Event {
             Self::WallUp { .. } => "wall.up",
             Self::TableRestored { .. } => "table.restored",
             Self::JournalLost { .. } => "journal.lost",
+            Self::CapReached(_) => "cap.reached",
             Self::Stopped { .. } => "daemon.stopped",
         }
     }
@@ -205,6 +209,8 @@ struct Fields<'a> {
     listen: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cap: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
@@ -267,6 +273,14 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 Self { event: code, table: Some(table), count: Some(*leases), ..Self::default() }
             }
             Event::JournalLost { lines } => Self { event: code, count: Some(*lines), ..Self::default() },
+            Event::CapReached(Reached { cap, party, count }) => Self {
+                event: code,
+                cap: Some(cap.code()),
+                client: party.client.map(Client::address),
+                agent: party.agent.as_ref().map(Agent::as_str),
+                count: Some(usize::try_from(*count).unwrap_or(usize::MAX)),
+                ..Self::default()
+            },
             Event::Stopped { cause } => Self { event: code, cause: Some(cause), ..Self::default() },
         }
     }

@@ -8,6 +8,7 @@
 //! Leases that have run out are remembered for a while: flows outlive them,
 //! and a new policy ([`revision`]) has a word on those, too.
 
+mod accounts;
 mod lapsed;
 pub mod revision;
 
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::accounts::Accounts;
 use self::lapsed::Lapsed;
 use super::config::LeaseSettings;
 use super::decision::Reason;
@@ -37,7 +39,7 @@ pub struct Ledger {
     expiries: BTreeSet<(Moment, Key)>,
     /// The keys with a run of ports, which have to be found by overlap.
     runs: BTreeSet<Key>,
-    held: HashMap<Client, u32>,
+    accounts: Accounts,
     lapsed: Lapsed,
 }
 
@@ -117,6 +119,7 @@ pub enum Change {
 pub struct Plan {
     next: HashMap<Key, Option<Next>>,
     added: HashMap<Client, u32>,
+    added_keys: usize,
 }
 
 /// A lease as it will be.
@@ -147,7 +150,7 @@ impl Ledger {
             leases: HashMap::new(),
             expiries: BTreeSet::new(),
             runs: BTreeSet::new(),
-            held: HashMap::new(),
+            accounts: Accounts::default(),
             lapsed: Lapsed::default(),
         }
     }
@@ -156,8 +159,8 @@ impl Ledger {
     /// an answer resting on it may carry at most.
     ///
     /// # Errors
-    /// [`Reason::TooManyLeases`] when the client would hold too many; the plan
-    /// is as it was.
+    /// When the client, its name, or all clients together would hold too many;
+    /// the plan is as it was.
     pub fn plan(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<Ttl, Reason> {
         let term = Term::of(wanted, &self.settings, now);
         self.count(plan, now, wanted)?;
@@ -167,7 +170,7 @@ impl Ledger {
                 let next = match self.lease(plan, &piece, now) {
                     None => Lease { account: wanted.client, holders: vec![holder] }.into_first(),
                     Some(lease) if lease.is_held_by(&holder, term.needed_until) => continue,
-                    Some(lease) => lease.held_also_by(holder, now),
+                    Some(lease) => lease.clone().held_also_by(holder, now),
                 };
                 plan.next.insert(piece, Some(next));
             }
@@ -178,10 +181,10 @@ impl Ledger {
     /// Writes down what the kernel has acknowledged.
     pub fn commit(&mut self, plan: Plan) {
         for (key, next) in plan.next {
-            self.forget(&key);
+            let before = self.take_out(&key);
+            self.accounts.replace(before.as_ref(), next.as_ref().map(|next| &next.lease));
             self.lapsed.take(&key);
             if let Some(Next { lease, .. }) = next {
-                *self.held.entry(lease.account).or_default() += 1;
                 self.expiries.insert((lease.until(), key));
                 if matches!(key.ports, Ports::Run(_)) {
                     self.runs.insert(key);
@@ -198,7 +201,8 @@ impl Ledger {
             if until > now {
                 break;
             }
-            if let Some(lease) = self.forget(&key) {
+            if let Some(lease) = self.take_out(&key) {
+                self.accounts.replace(Some(&lease), None);
                 self.lapsed.remember(key, lease, self.settings.set_size);
             }
             expired += 1;
@@ -240,42 +244,48 @@ impl Ledger {
         self.leases.is_empty()
     }
 
-    /// Holds the client to its cap.
+    /// Holds the client, the name and everybody together to their caps.
     fn count(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<(), Reason> {
-        let new = wanted.keys().filter(|key| self.lease(plan, key, now).is_none()).count();
+        let (mut new_keys, mut new) = (0, 0u32);
+        for key in wanted.keys() {
+            let lease = self.lease(plan, &key, now);
+            new_keys += usize::from(lease.is_none());
+            new += u32::from(lease.is_none_or(|lease| lease.names().all(|name| *name != wanted.name)));
+        }
         if new == 0 {
             return Ok(());
         }
-        let planned = plan.added.get(&wanted.client).copied().unwrap_or(0);
-        let added = planned.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
-        let held = self.held.get(&wanted.client).copied().unwrap_or(0);
-        if held.saturating_add(added) > self.settings.per_client {
+        let LeaseSettings { per_client, per_name, total, .. } = self.settings;
+        if self.accounts.of_name(wanted.client, &wanted.name).saturating_add(new) > per_name {
+            return Err(Reason::TooManyLeasesOfName);
+        }
+        let added = plan.added.get(&wanted.client).copied().unwrap_or(0).saturating_add(new);
+        if self.accounts.of(wanted.client).saturating_add(added) > per_client {
             return Err(Reason::TooManyLeases);
         }
+        let added_keys = plan.added_keys + new_keys;
+        if new_keys > 0 && self.leases.len() + added_keys > usize::try_from(total).unwrap_or(usize::MAX) {
+            return Err(Reason::TooManyLeasesInAll);
+        }
         plan.added.insert(wanted.client, added);
+        plan.added_keys = added_keys;
         Ok(())
     }
 
-    fn forget(&mut self, key: &Key) -> Option<Lease> {
+    fn take_out(&mut self, key: &Key) -> Option<Lease> {
         let lease = self.leases.remove(key)?;
         self.runs.remove(key);
         self.expiries.remove(&(lease.until(), *key));
-        if let Some(held) = self.held.get_mut(&lease.account) {
-            *held = held.saturating_sub(1);
-            if *held == 0 {
-                self.held.remove(&lease.account);
-            }
-        }
         Some(lease)
     }
 
     /// The live lease of `key`, as it would be after `plan`.
-    fn lease(&self, plan: &Plan, key: &Key, now: Moment) -> Option<Lease> {
+    fn lease<'a>(&'a self, plan: &'a Plan, key: &Key, now: Moment) -> Option<&'a Lease> {
         let lease = match plan.next.get(key) {
             Some(next) => next.as_ref().map(|next| &next.lease),
             None => self.leases.get(key),
         };
-        lease.filter(|lease| lease.until() > now).cloned()
+        lease.filter(|lease| lease.until() > now)
     }
 
     /// Cuts a run of ports so that it overlaps no other run in part, which an
@@ -292,7 +302,7 @@ impl Ledger {
             if cuts.len() < 2 {
                 continue;
             }
-            let Some(lease) = self.lease(plan, &neighbour, now) else { continue };
+            let Some(lease) = self.lease(plan, &neighbour, now).cloned() else { continue };
             plan.next.insert(neighbour, None);
             let cut_keys = cuts.into_iter().map(|cut| Key { ports: Ports::Run(cut), ..key });
             plan.next.extend(cut_keys.map(|key| (key, Some(lease.clone().into_first()))));

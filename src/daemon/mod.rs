@@ -128,7 +128,7 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
         Arc::clone(journal),
     );
     reloader.open_statics().await?;
-    let gate = Gate::new(Arc::clone(&in_force), Forwarder::new(&config.dns, rules), firewall.clone());
+    let gate = Gate::new(Arc::clone(&in_force), Forwarder::new(&config.dns, rules), firewall.clone(), config.names);
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));

@@ -11,6 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use serde::{Deserialize, Serialize};
 
+use crate::core::cap::{Cap, Reached};
 use crate::core::decision::{Failure, Reason};
 use crate::core::event::Event;
 use crate::core::query::Agent;
@@ -38,6 +39,7 @@ pub(super) struct Counters {
     failed: Counter,
     denials: Family<DeniedLabels, Counter>,
     failures: Family<FailedLabels, Counter>,
+    caps: Family<CapLabels, Counter>,
     lost: Counter,
     seconds: Histogram,
 }
@@ -58,6 +60,11 @@ struct DeniedLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailedLabels {
     failure: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CapLabels {
+    cap: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +88,7 @@ impl Counters {
             failed: outcome("failed"),
             denials: Family::default(),
             failures: Family::default(),
+            caps: Family::default(),
             lost: Counter::default(),
             // 64 us (a cache hit) to 4 s (every upstream server silent).
             seconds: Histogram::new(exponential_buckets(64e-6, 4.0, 9)),
@@ -88,6 +96,9 @@ impl Counters {
         // A counter that appears only with its first step has no rate there.
         for failure in Failure::ALL {
             counters.failures.get_or_create_owned(&FailedLabels { failure: failure.code() });
+        }
+        for cap in Cap::ALL {
+            counters.caps.get_or_create_owned(&CapLabels { cap: cap.code() });
         }
         for reason in Reason::ALL {
             counters.denials.get_or_create_owned(&DeniedLabels { agent: AgentLabel(None), reason: reason.code() });
@@ -101,6 +112,8 @@ impl Counters {
         registry.register("denied", help, counters.denials.clone());
         let help = "Permitted queries that got no answer, by what failed";
         registry.register("failed", help, counters.failures.clone());
+        let help = "How often a cap was met, by cap";
+        registry.register("cap_reached", help, counters.caps.clone());
         let help = "From a permitted question's arrival to its answer";
         registry.register_with_unit("query", help, Unit::Seconds, counters.seconds.clone());
         let help = "Lines missing from the journal; their events are counted here all the same";
@@ -128,6 +141,9 @@ impl Counters {
                 self.failed.inc();
                 self.failures.get_or_create_owned(&FailedLabels { failure: failure.code() }).inc();
                 self.observe(*micros);
+            }
+            Event::CapReached(Reached { cap, count, .. }) => {
+                self.caps.get_or_create_owned(&CapLabels { cap: cap.code() }).inc_by(*count);
             }
             Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }

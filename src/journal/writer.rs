@@ -116,7 +116,9 @@ impl Writer {
 fn tell(event: &Event) {
     let line = line::Spoken(event);
     match event {
-        Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::JournalLost { .. } => tracing::warn!("{line}"),
+        Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::CapReached(_) | Event::JournalLost { .. } => {
+            tracing::warn!("{line}")
+        }
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
         Event::PolicyRefused { .. } => tracing::error!("{line}"),
         Event::PolicyLoaded { .. }

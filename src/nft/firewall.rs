@@ -2,10 +2,12 @@
 //!
 //! Whatever waits in the queue when the kernel is free becomes one batch; an
 //! answer is told that it may go once that batch is acknowledged, and not
-//! before (G1). A batch the kernel refuses is tried again query by query, so
+//! before (G1). Clients take turns, so that one that asks much does not make the
+//! others wait. A batch the kernel refuses is tried again query by query, so
 //! that one query's misfortune is not its neighbours'.
 
 mod keeper;
+mod turns;
 
 use std::thread;
 use std::time::Duration;

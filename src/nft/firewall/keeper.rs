@@ -12,9 +12,10 @@ use super::super::element::Renewal;
 use super::super::install;
 use super::super::source;
 use super::super::transaction::{Connection, MAX_CHANGES, Refused};
+use super::turns::Turns;
 use super::{Closed, Error, LeaseView, Request, Setup, StaticView};
 use crate::core::config::Mode;
-use crate::core::decision::Failure;
+use crate::core::decision::{Failure, Reason};
 use crate::core::event::{Event, Report};
 use crate::core::lease::{Generation, Grant, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
@@ -79,21 +80,26 @@ impl Keeper {
 
     /// Serves until nobody can ask any more.
     pub(super) fn run(&mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(first) = queue.blocking_recv() {
-            let mut batch = Vec::new();
-            self.take(first, &mut batch);
-            while batch.len() < MAX_QUERIES
-                && let Ok(next) = queue.try_recv()
-            {
-                self.take(next, &mut batch);
+        // No more wait here than there are queries in flight.
+        let mut turns = Turns::default();
+        loop {
+            if turns.is_empty() {
+                let Some(first) = queue.blocking_recv() else { return };
+                self.take(first, &mut turns);
             }
-            self.serve(batch);
+            while let Ok(next) = queue.try_recv() {
+                self.take(next, &mut turns);
+            }
+            self.serve(turns.next(MAX_QUERIES));
         }
     }
 
-    fn take(&mut self, request: Request, batch: &mut Vec<Waiting>) {
+    fn take(&mut self, request: Request, turns: &mut Turns<Waiting>) {
         match request {
-            Request::Open(wanted, reply) => batch.push(Waiting { wanted: self.seen_from_here(wanted), reply }),
+            Request::Open(wanted, reply) => {
+                let waiting = Waiting { wanted: self.seen_from_here(wanted), reply };
+                turns.push(waiting.wanted.client, waiting);
+            }
             Request::Leases(reply) => {
                 // Whoever asked may have gone; then nobody misses the answer.
                 let _ = reply.send(self.view());
@@ -139,9 +145,7 @@ impl Keeper {
         match self.carry_out(plan, now) {
             Ok(()) => planned.into_iter().for_each(|(waiting, ttl)| waiting.tell(Ok(Opened::acknowledged(ttl)))),
             Err(_) if planned.len() > 1 => planned.into_iter().for_each(|(waiting, _)| self.serve(vec![waiting])),
-            Err(refused) => {
-                planned.into_iter().for_each(|(waiting, _)| waiting.tell(Err(Refusal::Failed(failure(&refused)))))
-            }
+            Err(refused) => planned.into_iter().for_each(|(waiting, _)| waiting.tell(Err(refusal(&refused)))),
         }
     }
 
@@ -393,11 +397,15 @@ fn source_of(grant: &Grant) -> Client {
     Client::new(source::towards(grant.address).unwrap_or_else(|_| loopback()))
 }
 
-fn failure(refused: &Refused) -> Failure {
-    tracing::warn!("{refused}");
+fn refusal(refused: &Refused) -> Refusal {
+    // A full set has a line of its own in the journal, once a second.
+    if !matches!(refused, Refused::Full) {
+        tracing::warn!("{refused}");
+    }
     match refused {
-        Refused::NoSuchTable | Refused::Full | Refused::Kernel(_) => Failure::KernelRefused,
-        Refused::Unacknowledged(_) => Failure::KernelSilent,
+        Refused::Full => Refusal::Denied(Reason::LeaseSetFull),
+        Refused::NoSuchTable | Refused::Kernel(_) => Refusal::Failed(Failure::KernelRefused),
+        Refused::Unacknowledged(_) => Refusal::Failed(Failure::KernelSilent),
     }
 }
 
