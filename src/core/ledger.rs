@@ -31,6 +31,16 @@ use super::time::{Moment, Ttl};
 /// what is 256 long nft does not show.
 const COMMENT_LENGTH: usize = 251;
 
+/// How much longer than the lease the kernel would keep its element if nobody
+/// took it out.
+///
+/// An element that has run out in the kernel takes room in its set until the
+/// kernel clears it away, which it does only in a while without commits
+/// (`nft_rhash_gc` gives up when the ruleset has changed meanwhile): under
+/// steady load, never. So the firewall takes elements out in time, and the
+/// kernel's own timeout is for the day on which the daemon is gone.
+const KEPT: Duration = Duration::from_secs(2);
+
 /// The table of leases.
 #[derive(Debug)]
 pub struct Ledger {
@@ -194,9 +204,10 @@ impl Ledger {
         }
     }
 
-    /// Forgets every lease that has run out; the kernel has done so by itself.
-    pub fn expire(&mut self, now: Moment) -> usize {
-        let mut expired = 0;
+    /// Forgets every lease that has run out, and says what the kernel has to
+    /// be told of it before it comes to that itself.
+    pub fn expire(&mut self, now: Moment) -> Vec<Change> {
+        let mut expired = Vec::new();
         while let Some((until, key)) = self.expiries.first().copied() {
             if until > now {
                 break;
@@ -205,7 +216,7 @@ impl Ledger {
                 self.accounts.replace(Some(&lease), None);
                 self.lapsed.remember(key, lease, self.settings.set_size);
             }
-            expired += 1;
+            expired.push(Change::Remove(key));
         }
         expired
     }
@@ -356,7 +367,7 @@ impl Lease {
     }
 
     fn as_change(&self, key: Key, now: Moment, relabelled: bool) -> Change {
-        Change::Set { key, lifetime: self.until().left(now), comment: self.comment(), relabelled }
+        Change::Set { key, lifetime: self.until().left(now) + KEPT, comment: self.comment(), relabelled }
     }
 
     /// The same lease with `holder` among its holders, without those that have

@@ -123,6 +123,12 @@ impl Wall {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// Empties the journal, as a log rotation does.
+    pub fn truncate_journal(&self) {
+        let journal = std::fs::OpenOptions::new().write(true).open(&self.journal).expect("the journal");
+        journal.set_len(0).expect("to empty it");
+    }
+
     /// What `GET /metrics` says of one series, `cap_reached_total{cap="datagrams"}`.
     pub fn metric(&self, series: &str) -> u64 {
         let mut socket = UnixStream::connect(&self.socket).expect("the control socket");

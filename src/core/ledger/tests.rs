@@ -67,7 +67,7 @@ fn a_lease_outlives_its_answer_by_the_grace_period() {
     let (changes, ttl) = open(&mut ledger, at(0), &wanted("a.example.com", port(443).into(), 300));
     assert_eq!(ttl.as_secs(), 300);
     assert!(matches!(&changes[..], [Change::Set { lifetime, comment, .. }]
-        if *lifetime == Duration::from_secs(315) && comment == "a.example.com"));
+        if *lifetime == Duration::from_secs(315) + KEPT && comment == "a.example.com"));
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) struct Keeper {
     own: BTreeSet<IpAddr>,
     /// What was closed since the last round, to be looked after once more.
     closed: Vec<StaticGrant>,
+    /// Leases that have run out, whose elements are to be taken out.
+    ended: Vec<Change>,
     connection: Connection,
     journal: Box<dyn Report>,
     epoch: Instant,
@@ -69,6 +71,7 @@ impl Keeper {
             wanted: Vec::new(),
             own: BTreeSet::new(),
             closed: Vec::new(),
+            ended: Vec::new(),
             connection: Connection::open(setup.table.clone(), renewal())?,
             journal,
             epoch: Instant::now(),
@@ -125,7 +128,7 @@ impl Keeper {
     /// Opens what a batch of queries wants, in as few transactions as it takes.
     fn serve(&mut self, batch: Vec<Waiting>) {
         let now = self.now();
-        self.ledger.expire(now);
+        self.expire(now);
         if !self.stands(now) {
             let closed = Err(Refusal::Failed(Failure::KernelRefused));
             return batch.into_iter().for_each(|waiting| waiting.tell(closed));
@@ -149,11 +152,20 @@ impl Keeper {
         }
     }
 
-    /// Makes the kernel hold what `plan` says, and writes it down.
+    /// Makes the kernel hold what `plan` says, and nothing of what has run out,
+    /// and writes it down.
     fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<(), Refused> {
-        self.apply(&plan.changes(now))?;
+        // Removals first: a lease may have come back meanwhile. What is not
+        // taken out now runs out by itself.
+        let mut changes = std::mem::take(&mut self.ended);
+        changes.extend(plan.changes(now));
+        self.apply(&changes)?;
         self.ledger.commit(plan);
         Ok(())
+    }
+
+    fn expire(&mut self, now: Moment) {
+        self.ended.extend(self.ledger.expire(now));
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), Refused> {
@@ -193,14 +205,14 @@ impl Keeper {
     /// opened; what was opened so far is returned, to be judged.
     fn supersede(&mut self, generation: Generation) -> Vec<Holding> {
         self.in_force = generation;
-        self.ledger.expire(self.now());
+        self.expire(self.now());
         self.ledger.holdings(generation)
     }
 
     /// Closes what the policy in force permits no longer.
     fn revoke(&mut self, verdicts: Vec<Verdict>) -> Result<Closed, Error> {
         let now = self.now();
-        self.ledger.expire(now);
+        self.expire(now);
         let stood = self.stands(now);
         let revision = self.ledger.revise(self.in_force, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
@@ -312,6 +324,8 @@ impl Keeper {
                 return false;
             }
         }
+        // The new table holds nothing that has run out.
+        self.ended.clear();
         let leases = self.ledger.restore(now);
         let statics = self.statics.restore(now);
         if let Err(error) = self.apply(&leases).and_then(|()| self.apply_statics(&statics)) {
