@@ -3,11 +3,14 @@
 //! edges implement them.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
+use crate::core::budget::Budgets;
+use crate::core::config::NameLimits;
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::identities::{Identities, Identity};
 use crate::core::judge::Law;
@@ -17,7 +20,7 @@ use crate::core::policy::Policy;
 use crate::core::query::{Query, RecordKind};
 use crate::core::ranges;
 use crate::core::screen::Screened;
-use crate::core::time::{Ttl, WallTime};
+use crate::core::time::{Moment, Ttl, WallTime};
 
 /// What the gate asks upstream: the part of a query that is the same for
 /// every client.
@@ -50,6 +53,9 @@ pub trait Resolve: Send + Sync {
     /// # Errors
     /// When no upstream server gave a usable answer in time.
     fn resolve(&self, question: &Question) -> impl Future<Output = Result<Resolved, Failure>> + Send;
+
+    /// The answer to `question` if it takes no packet to an upstream server.
+    fn at_hand(&self, question: &Question) -> Option<Resolved>;
 }
 
 /// The way to the kernel.
@@ -103,13 +109,15 @@ pub struct Gate<U, F> {
     in_force: Arc<ArcSwap<InForce>>,
     upstream: U,
     firewall: F,
+    budgets: Mutex<Budgets>,
+    epoch: Instant,
 }
 
 impl<U: Resolve, F: Open> Gate<U, F> {
     /// A gate in front of `upstream` and `firewall`. Whoever replaces what is
     /// `in_force` has to tell the firewall afterwards.
-    pub const fn new(in_force: Arc<ArcSwap<InForce>>, upstream: U, firewall: F) -> Self {
-        Self { in_force, upstream, firewall }
+    pub fn new(in_force: Arc<ArcSwap<InForce>>, upstream: U, firewall: F, limits: NameLimits) -> Self {
+        Self { in_force, upstream, firewall, budgets: Mutex::new(Budgets::new(limits)), epoch: Instant::now() }
     }
 
     /// What the policy says of `query`, for questions that are never asked
@@ -126,9 +134,18 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             Err(denial) => return Outcome::Denied(denial),
         };
 
-        let resolved = match self.upstream.resolve(&Question::of(&query)).await {
-            Ok(resolved) => resolved,
-            Err(failure) => return Outcome::Failed(failure),
+        let question = Question::of(&query);
+        let resolved = match self.upstream.at_hand(&question) {
+            Some(resolved) => resolved,
+            None => {
+                if let Err(reason) = self.charge(&query, &permit) {
+                    return Outcome::Denied(Denial::by_default(reason));
+                }
+                match self.upstream.resolve(&question).await {
+                    Ok(resolved) => resolved,
+                    Err(failure) => return Outcome::Failed(failure),
+                }
+            }
         };
 
         loop {
@@ -153,6 +170,17 @@ impl<U: Resolve, F: Open> Gate<U, F> {
                 Err(Refusal::Superseded) => {}
             }
         }
+    }
+}
+
+impl<U, F> Gate<U, F> {
+    /// Holds the client to what it may tell by the names it asks for. All its
+    /// addresses have one budget.
+    fn charge(&self, query: &Query, permit: &Permit) -> Result<(), Reason> {
+        let client = query.addresses.first().copied().unwrap_or(query.client);
+        let now = Moment::from_millis(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.charge(client, &query.name, query.kind, permit.unnamed, now)
     }
 }
 

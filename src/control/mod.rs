@@ -32,9 +32,9 @@ use thiserror::Error;
 
 pub use self::client::{get, is_ready, post, post_with};
 pub use self::socket::ControlSocket;
-use crate::journal::{Denials, QueryTotals, TableTotals};
 use crate::core::name::Name;
 use crate::core::query::{Agent, Protocol};
+use crate::journal::{Denials, QueryTotals, TableTotals};
 
 /// What the control interface asks the daemon.
 pub trait House: Send + Sync + 'static {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::cap::Reached;
 use super::decision::{Denial, Failure, Opening, PolicyId};
 use super::name::Name;
 use super::query::{Agent, Client, RecordKind};
@@ -140,6 +141,8 @@ pub enum Event {
         /// How many lines are missing.
         lines: usize,
     },
+    /// A cap was met; told at most once a second for each cap and client.
+    CapReached(Reached),
     /// The daemon stopped; the default drop stands.
     Stopped {
         /// The signal or command that ended it.
@@ -191,6 +194,7 @@ impl Event {
             Self::TableRestored { .. } => "table.restored",
             Self::TableRepaired { .. } => "table.repaired",
             Self::JournalLost { .. } => "journal.lost",
+            Self::CapReached(_) => "cap.reached",
             Self::Stopped { .. } => "daemon.stopped",
         }
     }
@@ -252,6 +256,8 @@ struct Fields<'a> {
     listen: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cap: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
@@ -336,6 +342,14 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 ..Self::default()
             },
             Event::JournalLost { lines } => Self { event: code, count: Some(*lines), ..Self::default() },
+            Event::CapReached(Reached { cap, party, count }) => Self {
+                event: code,
+                cap: Some(cap.code()),
+                client: party.client.map(Client::address),
+                agent: party.agent.as_ref().map(Agent::as_str),
+                count: Some(usize::try_from(*count).unwrap_or(usize::MAX)),
+                ..Self::default()
+            },
             Event::Stopped { cause } => Self { event: code, cause: Some(cause), ..Self::default() },
         }
     }

@@ -146,7 +146,7 @@ async fn stand(
         generation: Generation::FIRST,
     }));
     let forwarder = Forwarder::new(&config.dns, screening(config));
-    let gate = Gate::new(Arc::clone(&in_force), forwarder.clone(), firewall.clone());
+    let gate = Gate::new(Arc::clone(&in_force), forwarder.clone(), firewall.clone(), config.names);
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::writer::Entry;
+use crate::core::cap::Reached;
 use crate::core::decision::PolicyId;
 use crate::core::event::{Event, Subject};
 
@@ -82,6 +83,14 @@ impl fmt::Display for Spoken<'_> {
                  {removed} elements taken out, {restored} put back, {flows} flows ended"
             ),
             Event::JournalLost { lines } => write!(formatter, "{lines} lines of the journal were lost"),
+            Event::CapReached(Reached { cap, party, count }) => {
+                match (&party.agent, party.client) {
+                    (Some(agent), Some(client)) => write!(formatter, "{agent} ({client})")?,
+                    (None, Some(client)) => write!(formatter, "{client}")?,
+                    (_, None) => formatter.write_str("strangers")?,
+                }
+                write!(formatter, " met the cap {} {count} times", cap.code())
+            }
             Event::Stopped { cause } => write!(formatter, "stopped by {cause}; the default drop stands"),
         }
     }

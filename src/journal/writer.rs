@@ -128,6 +128,7 @@ fn tell(event: &Event) {
         Event::QueryFailed { .. }
         | Event::TableRestored { .. }
         | Event::TableRepaired { .. }
+        | Event::CapReached(_)
         | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
         Event::PolicyRefused { .. } | Event::ConfigRefused { .. } => tracing::error!("{line}"),

@@ -2,12 +2,14 @@
 //!
 //! Whatever waits in the queue when the kernel is free becomes one batch; an
 //! answer is told that it may go once that batch is acknowledged, and not
-//! before (G1). A batch the kernel refuses is tried again query by query, so
+//! before (G1). Clients take turns, so that one that asks much does not make the
+//! others wait. A batch the kernel refuses is tried again query by query, so
 //! that one query's misfortune is not its neighbours'.
 
 mod damage;
 mod keeper;
 mod repair;
+mod turns;
 
 use std::sync::Arc;
 use std::thread;

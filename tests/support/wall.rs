@@ -1,5 +1,7 @@
 //! A wall: the real binary, on the real kernel, in the laboratory.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ pub struct Setup<'a> {
     pub lease: &'a str,
     /// The upstream servers.
     pub upstream: &'a [&'a str],
+    /// Lines of `[names]`.
+    pub names: &'a str,
 }
 
 /// The two permits of the story, and the catch-all forbid left out: the
@@ -47,9 +51,13 @@ impl Default for Setup<'_> {
             allow_ranges: &["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"],
             lease: "",
             upstream: &["udp://198.51.100.53:53"],
+            names: "",
         }
     }
 }
+
+/// More than any test asks for, for tests of something else.
+pub const ANY_NAMES: &str = "per_minute = 10000000\noctets_per_minute = 1000000000\nbits_per_minute = 1000000000";
 
 /// A running wall.
 pub struct Wall {
@@ -124,6 +132,22 @@ impl Wall {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// Empties the journal, as a log rotation does.
+    pub fn truncate_journal(&self) {
+        let journal = std::fs::OpenOptions::new().write(true).open(&self.journal).expect("the journal");
+        journal.set_len(0).expect("to empty it");
+    }
+
+    /// What `GET /metrics` says of one series, `cap_reached_total{cap="datagrams"}`.
+    pub fn metric(&self, series: &str) -> u64 {
+        let mut socket = UnixStream::connect(&self.socket).expect("the control socket");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: wall\r\nconnection: close\r\n\r\n").expect("to ask");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("an answer");
+        let line = text.lines().find_map(|line| line.strip_prefix("cedarwall_")?.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("no {series}: {text}")).trim().parse().expect("a number")
+    }
+
     /// The journal's events with this code, once there are at least `count`.
     pub fn events(&self, code: &str, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
@@ -162,6 +186,8 @@ agent = "claude"
 [[client]]
 address = ["10.77.1.2", "fd77:1::2"]
 agent = "claude"
+[names]
+{names}
 [control]
 socket = "{socket}"
 [journal]
@@ -173,6 +199,7 @@ path = "{journal}"
         ranges = setup.allow_ranges,
         wall = setup.wall,
         lease = setup.lease,
+        names = setup.names,
         socket = lab.path("control.sock").display(),
         journal = lab.path("events.jsonl").display(),
     )

@@ -20,7 +20,7 @@ impl Config {
     pub fn step_to(&self, wanted: Self) -> Step {
         let mut waiting = Waiting(Vec::new());
         // Without `..`: a setting that is added has to say here what it does.
-        let Self { dns, policy, wall, lease, clients, control, journal } = wanted;
+        let Self { dns, policy, wall, lease, names, clients, control, journal } = wanted;
         let config = Self {
             dns: waiting.dns(self, dns),
             policy: {
@@ -29,6 +29,7 @@ impl Config {
             },
             wall: waiting.wall(&self.wall, wall),
             lease: waiting.lease(self.lease, lease),
+            names: waiting.keep("names", &self.names, names),
             clients,
             control: waiting.keep("control.socket", &self.control, control),
             journal: waiting.keep("journal.path", &self.journal, journal),
@@ -60,6 +61,9 @@ impl Waiting {
             max_connections,
             idle_timeout,
             upstream_timeout,
+            in_flight_per_client,
+            queries_per_second,
+            burst,
         } = wanted;
         let now = &running.dns;
         Dns {
@@ -77,11 +81,18 @@ impl Waiting {
             max_connections: self.keep("dns.max_connections", &now.max_connections, max_connections),
             idle_timeout: self.keep("dns.idle_timeout", &now.idle_timeout, idle_timeout),
             upstream_timeout,
+            in_flight_per_client: self.keep(
+                "dns.in_flight_per_client",
+                &now.in_flight_per_client,
+                in_flight_per_client,
+            ),
+            queries_per_second: self.keep("dns.queries_per_second", &now.queries_per_second, queries_per_second),
+            burst: self.keep("dns.burst", &now.burst, burst),
         }
     }
 
     fn wall(&mut self, running: &Wall, wanted: Wall) -> Wall {
-        let Wall { mode, verdict, allow_ranges, table, protect } = wanted;
+        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second } = wanted;
         let is_other_mode = running.mode.is_sidecar() != mode.is_sidecar();
         let name = if is_other_mode { "wall.mode" } else { "wall.interfaces" };
         Wall {
@@ -90,16 +101,22 @@ impl Waiting {
             allow_ranges,
             table: self.keep("wall.table", &running.table, table),
             protect: self.keep("wall.protect", &running.protect, protect),
+            dns_packets_per_second: self.keep(
+                "wall.dns_packets_per_second",
+                &running.dns_packets_per_second,
+                dns_packets_per_second,
+            ),
         }
     }
 
     fn lease(&mut self, running: LeaseSettings, wanted: LeaseSettings) -> LeaseSettings {
-        let LeaseSettings { min, max, grace, per_client, set_size } = wanted;
+        let LeaseSettings { min, max, grace, per_client, set_size, per_name, total } = wanted;
         let set_size = self.keep("lease.set_size", &running.set_size, set_size);
         // More than the kernel's sets have room for comes with the larger sets.
         let fits = per_client <= set_size;
         let per_client = if fits { per_client } else { self.keep("lease.per_client", &running.per_client, per_client) };
-        LeaseSettings { min, max, grace, per_client, set_size }
+        let total = if total <= set_size { total } else { self.keep("lease.total", &running.total, total) };
+        LeaseSettings { min, max, grace, per_client, set_size, per_name, total }
     }
 }
 

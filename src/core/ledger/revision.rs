@@ -129,7 +129,7 @@ impl Ledger {
             for piece in self.pieces(&mut revision.plan, key, now) {
                 let next = match self.lease(&revision.plan, &piece, now) {
                     None => self.anew(&revision.plan, &piece, alone.clone(), now),
-                    Some(lease) => lease.held_also_by(holder.clone(), now),
+                    Some(lease) => lease.clone().held_also_by(holder.clone(), now),
                 };
                 revision.plan.next.insert(piece, Some(next));
             }

@@ -5,8 +5,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::core::cap::Cap;
 use crate::core::config::Transport;
 use crate::core::query::Client;
+use crate::dns::Admission;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -26,6 +28,14 @@ impl Answer for Echo {
         }
         Some(wire.to_vec())
     }
+
+    fn admit(&self, _: SocketAddr, _: Transport, _: &[u8]) -> Admission {
+        Admission::Serve
+    }
+
+    fn reached(&self, _: Cap, _: SocketAddr) {}
+
+    fn round(&self) {}
 
     fn counted_as(&self, peer: SocketAddr) -> Client {
         Client::new(peer.ip())

@@ -17,6 +17,8 @@ const SETTINGS: LeaseSettings = LeaseSettings {
     grace: Duration::from_secs(15),
     per_client: 100_000,
     set_size: 1000,
+    per_name: 100_000,
+    total: 100_000,
 };
 const OLD: Generation = Generation::FIRST;
 
@@ -168,9 +170,8 @@ fn what_stays_for_another_name_alone_says_so() {
     open(&mut ledger, at(0), &wanted("a.example.com", range(443, 443), OLD));
     open(&mut ledger, at(0), &wanted("b.example.com", PortRange::ALL, OLD));
     let (changes, _) = revise(&mut ledger, at(1), &[("b.example.com", range(443, 443))]);
-    let is_told = |change: &Change| {
-        matches!(change, Change::Set { comment, relabelled: true, .. } if comment == "b.example.com")
-    };
+    let is_told =
+        |change: &Change| matches!(change, Change::Set { comment, relabelled: true, .. } if comment == "b.example.com");
     assert!(changes.iter().any(is_told), "{changes:?}");
     // Likewise where the element of the other name has only just run out.
     ledger.expire(at(316));
