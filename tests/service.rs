@@ -122,11 +122,12 @@ fn ready_is_told_once_the_wall_stands_and_an_upstream_server_has_answered() {
         probed.recv_timeout(20 * SECOND).expect("the server is probed");
         assert_eq!(manager.hears(SECOND / 2), None, "nothing is told while the server has not answered");
         assert!(!is_ready(lab));
+        assert!(cedarwall::control::is_alive(&lab.path("control.sock")), "the wall stands all the same");
 
         answer_now.send(()).unwrap();
         let ready = manager.hears(5 * SECOND).expect("it is ready");
         assert!(ready.starts_with("READY=1\nSTATUS=answering on 10.77.0.1:53"), "{ready}");
-        assert_eq!(elements("static4").len(), 2, "the policy is in force");
+        assert_eq!(elements("static4").len(), 4, "the policy is in force: two clients, TCP and UDP");
         assert!(is_ready(lab));
         assert!(lab.within("agent", || ask(WALL, "x.example.com", RecordType::A)).is_some(), "questions are answered");
         drop(wall);

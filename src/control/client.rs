@@ -49,8 +49,15 @@ pub fn post_with<T: DeserializeOwned>(socket: &Path, route: &str, body: &impl Se
     read(socket, &fetch(socket, &Method::POST, route, body.into())?)
 }
 
-/// Whether a daemon on `socket` says that its wall stands and questions are
-/// answered. Blocks; not to be called inside a runtime.
+/// Whether a daemon on `socket` says that it runs, which it does once its wall
+/// stands and questions are answered. Blocks; not to be called inside a
+/// runtime.
+pub fn is_alive(socket: &Path) -> bool {
+    fetch(socket, &Method::GET, "/healthz", Bytes::new()).is_ok()
+}
+
+/// Whether it says that, besides, an upstream server has answered or is known
+/// not to. Blocks; not to be called inside a runtime.
 pub fn is_ready(socket: &Path) -> bool {
     fetch(socket, &Method::GET, "/readyz", Bytes::new()).is_ok()
 }

@@ -3,8 +3,8 @@
 //!
 //! | route | answer |
 //! |---|---|
-//! | `GET /healthz` | 200 while the daemon runs |
-//! | `GET /readyz` | 200 once the wall stands and questions are answered, 503 before |
+//! | `GET /healthz` | 200 while the daemon runs, from when the wall stands and questions are answered |
+//! | `GET /readyz` | 200 once, besides, an upstream server has answered or is known not to; 503 before |
 //! | `GET /metrics` | counters, in the OpenMetrics text format |
 //! | `GET /status` | [`Status`] |
 //! | `GET /leases` | a list of [`LeaseRow`] |
@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::client::{get, is_ready, post, post_with};
+pub use self::client::{get, is_alive, is_ready, post, post_with};
 pub use self::socket::ControlSocket;
 use crate::core::name::Name;
 use crate::core::query::{Agent, Protocol};
@@ -38,7 +38,8 @@ use crate::journal::{Denials, QueryTotals, TableTotals};
 
 /// What the control interface asks the daemon.
 pub trait House: Send + Sync + 'static {
-    /// Whether the wall stands and questions are answered.
+    /// Whether the wall stands, questions are answered, and an upstream server
+    /// has answered or is known not to.
     fn is_ready(&self) -> bool;
 
     /// How the wall is set up, and how long it has run.
