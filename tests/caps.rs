@@ -356,7 +356,7 @@ fn packets_to_the_walls_own_dns() {
         let _wall = Wall::start(lab, &setup);
         let wire = question("h1.example.com", RecordType::A).to_vec().unwrap();
         let answered = pour(lab, "agent", &wire, 1000).len();
-        assert!((100..200).contains(&answered), "{answered}");
+        assert!((20..150).contains(&answered), "{answered}");
         let dropped = counter("denied_flood");
         assert_eq!(dropped + u64::try_from(answered).unwrap(), 1000);
         assert!(is_answered(lab, "other", "h1.example.com"), "another client has its own");

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
 use support::client::question;
-use support::flood::{Load, questions};
+use support::flood::{Load, questions, upstream};
 use support::lab::{UPSTREAM, WALL, eventually, in_lab};
 use support::nft::elements;
 use support::wall::{ANY_NAMES, Setup, Wall};
@@ -33,7 +33,7 @@ const USUAL: u64 = WHOLE / 20;
 const WARM: u64 = 80_000;
 const OTHER_WALL: &str = "10.77.1.1:53";
 /// Questions under way at once, of each client.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 64;
 
 const POLICY: &str = r#"
 permit(principal, action == Action::"net.connect", resource in Domain::"example.com")
@@ -53,36 +53,10 @@ fn numbered(template: &[u8], number: u64) -> Vec<u8> {
     wire
 }
 
-/// An answer of one address with a TTL of a second, to a question made by
-/// [`numbered`] and passed on; a pool of 2,000 addresses.
-fn reply(query: &[u8]) -> Option<Vec<u8>> {
-    let end = 12 + "?00000000.example.com".len() + 2 + 4;
-    let mut wire = query.get(..end)?.to_vec();
-    let number: u64 = std::str::from_utf8(wire.get(14..22)?).ok()?.parse().ok()?;
-    wire[2] |= 0x80;
-    wire[3] = 0x80;
-    wire[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
-    wire.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 100, 70]);
-    wire.extend([u8::try_from(number / 250 % 8).ok()?, u8::try_from(number % 250 + 1).ok()?]);
-    Some(wire)
-}
-
-fn upstream() -> Load {
-    let load = Load::start("internet", |ended, count| {
-        let socket = std::net::UdpSocket::bind(UPSTREAM).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let mut buffer = [0; 4096];
-        while !ended.load(Ordering::Relaxed) {
-            let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-            if let Some(wire) = reply(&buffer[..length]) {
-                socket.send_to(&wire, from).unwrap();
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    });
-    // It is bound once its port answers nobody else.
-    std::thread::sleep(Duration::from_millis(200));
-    load
+/// One of 2,000 addresses.
+fn address_of(label: &[u8]) -> [u8; 2] {
+    let number: u64 = std::str::from_utf8(&label[1..]).unwrap().parse().unwrap();
+    [u8::try_from(number / 250 % 8).unwrap(), u8::try_from(number % 250 + 1).unwrap()]
 }
 
 /// Resident memory in MiB.
@@ -129,7 +103,7 @@ fn what_a_day_of_names_takes_it_gives_back() {
     let which = if names >= WHOLE { "the whole" } else { "NOT the whole: set CEDARWALL_SOAK_NAMES=2000000 for it" };
     eprintln!("\n*** soak: {names} names, {which} ***\n");
     in_lab(move |lab| {
-        let upstream = upstream();
+        let upstream = upstream(UPSTREAM, 1, address_of);
         let setup = Setup {
             policy: POLICY,
             dns: "cache_entries = 1000\nqueries_per_second = 1000000\nmax_in_flight = 512",
@@ -151,6 +125,10 @@ fn what_a_day_of_names_takes_it_gives_back() {
         let answered = wall.metric("queries_total{outcome=\"answered\"}");
         upstream.end();
 
+        for failure in ["upstream_silent", "kernel_silent", "kernel_refused", "client_overloaded", "overloaded"] {
+            let count = wall.metric(&format!("failed_total{{failure=\"{failure}\"}}"));
+            eprintln!("{failure}: {count}");
+        }
         eprintln!("\n{answered} questions were answered");
         eprintln!(
             "resident memory: idle {idle:.1} MiB, every table filled once {before:.1} MiB, at the end {after:.1} MiB"

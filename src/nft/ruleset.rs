@@ -56,11 +56,12 @@ fn removing(family: &str, table: &TableName) -> String {
 }
 
 /// What the shipped files say of the wall's own DNS.
-const SHIPPED_RATE: &str = "limit rate over 5000/second burst 5000 packets";
+const SHIPPED_RATE: &str = "limit rate over 5000/second burst 1000 packets";
 
 fn configured(shipped: &str, config: &Config) -> String {
     let rate = config.wall.dns_packets_per_second;
-    let rate = format!("limit rate over {rate}/second burst {rate} packets");
+    // Well below what the listener's buffer holds.
+    let rate = format!("limit rate over {rate}/second burst {} packets", (rate / 5).max(20));
     sized(shipped, config.lease.set_size).replace(SHIPPED_RATE, &rate)
 }
 

@@ -102,3 +102,44 @@ pub fn questions(
         }
     })
 }
+
+/// An upstream server that is in nobody's way: it answers any question with
+/// one address, 100.70 and the two octets that `pick` makes of the first label,
+/// and builds no message.
+pub fn upstream(address: &str, ttl: u8, pick: impl Fn(&[u8]) -> [u8; 2] + Send + 'static) -> Load {
+    let address: SocketAddr = address.parse().expect("an address");
+    let (ready, bound) = std::sync::mpsc::channel();
+    let load = Load::start("internet", move |ended, count| {
+        let socket = UdpSocket::bind(address).expect("to bind");
+        // A full buffer would look like a slow wall: what is lost is asked again later.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &(8 << 20)).expect("room");
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        ready.send(()).expect("a waiting test");
+        let mut buffer = [0; 4096];
+        while !ended.load(Ordering::Relaxed) {
+            let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+            let _ = socket.send_to(&reply(&buffer[..length], ttl, &pick), from);
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    bound.recv().expect("the server");
+    load
+}
+
+/// The question as it came, and one address record.
+fn reply(query: &[u8], ttl: u8, pick: impl Fn(&[u8]) -> [u8; 2]) -> Vec<u8> {
+    let mut end = 12;
+    while query[end] != 0 {
+        end += usize::from(query[end]) + 1;
+    }
+    let label = query[13..][..usize::from(query[12])].to_ascii_lowercase();
+    let mut wire = query[..end + 5].to_vec();
+    wire[2] |= 0x80;
+    wire[3] = 0x80;
+    wire[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
+    wire.extend([0xc0, 12, 0, 1, 0, 1]);
+    wire.extend(u32::from(ttl).to_be_bytes());
+    wire.extend([0, 4, 100, 70]);
+    wire.extend(pick(&label));
+    wire
+}

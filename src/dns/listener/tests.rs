@@ -16,6 +16,7 @@ const SOON: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Echo {
     asked: AtomicUsize,
+    reached: std::sync::Mutex<Vec<Cap>>,
 }
 
 impl Answer for Echo {
@@ -33,7 +34,9 @@ impl Answer for Echo {
         Admission::Serve
     }
 
-    fn reached(&self, _: Cap, _: SocketAddr) {}
+    fn reached(&self, cap: Cap, _: SocketAddr) {
+        self.reached.lock().unwrap().push(cap);
+    }
 
     fn round(&self) {}
 
@@ -200,4 +203,22 @@ async fn an_address_that_cannot_be_bound_is_named_with_advice() {
     let elsewhere = "192.0.2.1:53".parse().unwrap();
     let error = Listeners::bind(&[elsewhere], limits()).unwrap_err().to_string();
     assert!(error.contains("192.0.2.1:53") && error.contains("ip address"), "{error}");
+}
+
+#[tokio::test]
+async fn datagrams_and_connections_beyond_their_caps_are_told() {
+    let running = run("127.0.0.1:0", Limits { datagrams: 2, connections: 4, ..limits() });
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for _ in 0..5 {
+        socket.send_to(b"held", running.address).await.unwrap();
+    }
+    let reached = || running.echo.reached.lock().unwrap().clone();
+    while reached().len() < 3 {
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(reached(), [Cap::Datagrams; 3]);
+    let _held = TcpStream::connect(running.address).await.unwrap();
+    let mut second = TcpStream::connect(running.address).await.unwrap();
+    assert!(is_closed(&mut second).await);
+    assert_eq!(reached()[3..], [Cap::ConnectionsPerClient]);
 }

@@ -95,7 +95,7 @@ fn only_the_lease_sets_take_the_configured_size() {
 fn every_meter_takes_the_configured_rate() {
     for (text, meters) in [(rendered(with_rate), 3), (rendered(|text| sidecar(with_rate(text))), 2)] {
         assert_eq!(text.matches("limit rate").count(), meters);
-        assert_eq!(text.matches("limit rate over 77/second burst 77 packets").count(), meters);
+        assert_eq!(text.matches("limit rate over 77/second burst 20 packets").count(), meters);
     }
 }
 
