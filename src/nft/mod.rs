@@ -7,7 +7,7 @@
 //! one thread that owns the ledger ([`firewall`]). What others do to the
 //! ruleset is heard of ([`watch`]) and undone.
 
-mod conntrack;
+pub mod conntrack;
 pub mod element;
 pub mod firewall;
 pub mod inspect;

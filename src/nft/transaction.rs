@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nftables::{
     GenAttribute, GenMessage, NfTablesMessage, TableAttribute, TableFlags, TableMessage,
 };
@@ -31,6 +31,8 @@ const MODEST: usize = 64 << 10;
 const PAUSES: [Duration; 3] = [Duration::from_micros(200), Duration::from_millis(1), Duration::from_millis(5)];
 /// `NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST` (linux/netfilter/nf_tables.h).
 const OWNER_AND_PERSIST: u32 = 0x2 | 0x4;
+/// `NFT_MSG_NEWGEN` of `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nf_tables.h).
+const NEW_GENERATION: u16 = 10 << 8 | 15;
 /// Changes in one batch; the kernel's time per batch grows with its length.
 pub const MAX_CHANGES: usize = 500;
 
@@ -307,7 +309,11 @@ fn is_passing(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| [EAGAIN, EBUSY, EINTR, ENFILE, ENOBUFS, ENOMEM].contains(&code))
 }
 
-fn generation_in(datagram: &[u8]) -> Option<u32> {
+/// The ruleset's generation that the kernel's answer tells.
+pub fn generation_in(datagram: &[u8]) -> Option<u32> {
+    if NetlinkBuffer::new_checked(datagram).ok()?.message_type() != NEW_GENERATION {
+        return None;
+    }
     let message = NetlinkMessage::<NetfilterMessage>::deserialize(datagram).ok()?;
     let NetlinkPayload::InnerMessage(NetfilterMessage { inner: NetfilterMessageInner::NfTables(told), .. }) =
         message.payload
@@ -321,16 +327,21 @@ fn generation_in(datagram: &[u8]) -> Option<u32> {
     })
 }
 
-/// The sequence number and result of each reply in one datagram.
-fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
+/// The sequence number and result of each reply in one datagram. Messages of
+/// other kinds are not looked into: the decoder panics at some of their
+/// contents.
+pub fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
     let mut rest = datagram;
     let mut found = Vec::new();
-    while let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(rest) {
-        if let NetlinkPayload::Error(reply) = &message.payload {
-            let result = if reply.code.is_none() { Ok(()) } else { Err(reply.to_io()) };
-            found.push((message.header.sequence_number, result));
+    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+        if message.message_type() == NLMSG_ERROR
+            && let Ok(decoded) = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
+            && let NetlinkPayload::Error(reply) = decoded.payload
+        {
+            let error = reply.code.map(|code| io::Error::from_raw_os_error(code.get().saturating_neg()));
+            found.push((message.sequence_number(), error.map_or(Ok(()), Err)));
         }
-        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX - 3).next_multiple_of(4);
         match rest.get(length..) {
             Some(next) if length > 0 => rest = next,
             _ => break,
