@@ -168,9 +168,8 @@ fn what_stays_for_another_name_alone_says_so() {
     open(&mut ledger, at(0), &wanted("a.example.com", range(443, 443), OLD));
     open(&mut ledger, at(0), &wanted("b.example.com", PortRange::ALL, OLD));
     let (changes, _) = revise(&mut ledger, at(1), &[("b.example.com", range(443, 443))]);
-    let is_told = |change: &Change| {
-        matches!(change, Change::Set { comment, relabelled: true, .. } if comment == "b.example.com")
-    };
+    let is_told =
+        |change: &Change| matches!(change, Change::Set { comment, relabelled: true, .. } if comment == "b.example.com");
     assert!(changes.iter().any(is_told), "{changes:?}");
     // Likewise where the element of the other name has only just run out.
     ledger.expire(at(316));
