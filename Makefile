@@ -41,6 +41,9 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	$(CEDARWALL) test $(POLICIES:%=%/tests.txt)
 	$(CEDARWALL) man | MANROFFSEQ= man --warnings --local-file - > /dev/null
 	for file in nft/*.nft; do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
+	mkdir -p target/packaging
+	sed 's:/usr/bin/cedarwall:$(CURDIR)/$(CEDARWALL):' packaging/cedarwall.service > target/packaging/cedarwall.service
+	systemd-analyze verify target/packaging/cedarwall.service
 	$(CEDARWALL) ruleset --config cedarwall.toml | $(ISOLATED) nft -c -f /dev/stdin
 
 # What is found is kept in fuzz/artifacts; the corpus stays as it is.

@@ -29,7 +29,7 @@ use support::client::question;
 use support::lab::{UPSTREAM, WALL, in_lab};
 use support::nft::elements;
 use support::upstream::{Upstream, address, answer, wire};
-use support::wall::{Setup, Wall, binary};
+use support::wall::{ANY_NAMES, Setup, Wall, binary};
 
 const ROUNDS: usize = 3000;
 
@@ -47,7 +47,14 @@ fn main() {
                 vec![address(query, 300, &format!("100.70.{}.{}", index / 250 % 250, index % 250 + 1))],
             ))
         });
-        let setup = Setup { policy: POLICY, lease: "per_client = 60000", ..Setup::default() };
+        let setup = Setup {
+            policy: POLICY,
+            lease: "per_client = 60000",
+            dns: "queries_per_second = 100000",
+            wall: "dns_packets_per_second = 1000000",
+            names: ANY_NAMES,
+            ..Setup::default()
+        };
         let started = Instant::now();
         let mut wall = Wall::start(lab, &setup);
         println!("ready to answer, policy loaded and rules verified  {:>8.1} ms (polled)", millis(started.elapsed()));

@@ -2,17 +2,25 @@
 //! the house. What it needs from the outside it names as two traits; the
 //! edges implement them.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 
+use crate::core::budget::Budgets;
+use crate::core::config::NameLimits;
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
+use crate::core::identities::{Identities, Identity};
+use crate::core::judge::Law;
 use crate::core::lease::{Generation, Grant, Opened, Refusal, Wanted};
 use crate::core::name::Name;
 use crate::core::policy::Policy;
 use crate::core::query::{Query, RecordKind};
+use crate::core::ranges;
 use crate::core::screen::Screened;
-use crate::core::time::{Ttl, WallTime};
+use crate::core::time::{Moment, Ttl, WallTime};
 
 /// What the gate asks upstream: the part of a query that is the same for
 /// every client.
@@ -45,6 +53,9 @@ pub trait Resolve: Send + Sync {
     /// # Errors
     /// When no upstream server gave a usable answer in time.
     fn resolve(&self, question: &Question) -> impl Future<Output = Result<Resolved, Failure>> + Send;
+
+    /// The answer to `question` if it takes no packet to an upstream server.
+    fn at_hand(&self, question: &Question) -> Option<Resolved>;
 }
 
 /// The way to the kernel.
@@ -58,13 +69,39 @@ pub trait Open: Send + Sync {
     fn open(&self, wanted: Wanted) -> impl Future<Output = Result<Opened, Refusal>> + Send;
 }
 
-/// A policy, and its place in the order of those that were in force.
-#[derive(Debug)]
+/// By what queries are judged, and its place in the order of what was in force
+/// before. It is one whole, so that no query is judged by a part of one and a
+/// part of another.
+#[derive(Clone, Debug)]
 pub struct InForce {
     /// The policy.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
+    /// Who asks from which address.
+    pub identities: Arc<Identities>,
+    /// Special-purpose ranges that answers may carry all the same.
+    pub allow_ranges: Arc<[IpNet]>,
     /// Its place.
     pub generation: Generation,
+}
+
+impl InForce {
+    /// It, for judging again what is open.
+    pub fn law(&self) -> Law<'_> {
+        Law { policy: &self.policy, identities: &self.identities, allow_ranges: &self.allow_ranges }
+    }
+
+    /// `query` as asked by whoever its address stands for now, and the permit
+    /// for it.
+    fn admit(&self, query: &Query, now: WallTime) -> Result<(Query, Permit), Denial> {
+        let Some(Identity { agent, addresses }) = self.identities.of(query.client).cloned() else {
+            return Err(Denial::by_default(Reason::UnknownClient));
+        };
+        let query = Query { agent, addresses, ..query.clone() };
+        match self.policy.decide(&query, now) {
+            Decision::Permit(permit) => Ok((query, permit)),
+            Decision::Deny(denial) => Err(denial),
+        }
+    }
 }
 
 /// Policy, upstream and kernel, in the order in which a query meets them.
@@ -72,13 +109,15 @@ pub struct Gate<U, F> {
     in_force: Arc<ArcSwap<InForce>>,
     upstream: U,
     firewall: F,
+    budgets: Mutex<Budgets>,
+    epoch: Instant,
 }
 
 impl<U: Resolve, F: Open> Gate<U, F> {
     /// A gate in front of `upstream` and `firewall`. Whoever replaces what is
     /// `in_force` has to tell the firewall afterwards.
-    pub const fn new(in_force: Arc<ArcSwap<InForce>>, upstream: U, firewall: F) -> Self {
-        Self { in_force, upstream, firewall }
+    pub fn new(in_force: Arc<ArcSwap<InForce>>, upstream: U, firewall: F, limits: NameLimits) -> Self {
+        Self { in_force, upstream, firewall, budgets: Mutex::new(Budgets::new(limits)), epoch: Instant::now() }
     }
 
     /// What the policy says of `query`, for questions that are never asked
@@ -90,14 +129,23 @@ impl<U: Resolve, F: Open> Gate<U, F> {
     /// Takes `query` all the way.
     pub async fn pass(&self, query: &Query, now: WallTime) -> Outcome {
         let mut in_force = self.in_force.load_full();
-        let mut permit = match in_force.policy.decide(query, now) {
-            Decision::Permit(permit) => permit,
-            Decision::Deny(denial) => return Outcome::Denied(denial),
+        let (mut query, mut permit) = match in_force.admit(query, now) {
+            Ok(admitted) => admitted,
+            Err(denial) => return Outcome::Denied(denial),
         };
 
-        let resolved = match self.upstream.resolve(&Question::of(query)).await {
-            Ok(resolved) => resolved,
-            Err(failure) => return Outcome::Failed(failure),
+        let question = Question::of(&query);
+        let resolved = match self.upstream.at_hand(&question) {
+            Some(resolved) => resolved,
+            None => {
+                if let Err(reason) = self.charge(&query, &permit) {
+                    return Outcome::Denied(Denial::by_default(reason));
+                }
+                match self.upstream.resolve(&question).await {
+                    Ok(resolved) => resolved,
+                    Err(failure) => return Outcome::Failed(failure),
+                }
+            }
         };
 
         loop {
@@ -106,12 +154,12 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             let now_in_force = self.in_force.load_full();
             if now_in_force.generation != in_force.generation {
                 in_force = now_in_force;
-                permit = match in_force.policy.decide(query, now) {
-                    Decision::Permit(permit) => permit,
-                    Decision::Deny(denial) => return Outcome::Denied(denial),
+                (query, permit) = match in_force.admit(&query, now) {
+                    Ok(admitted) => admitted,
+                    Err(denial) => return Outcome::Denied(denial),
                 };
             }
-            let (answer, wanted) = match release(&in_force, query, now, permit.clone(), &resolved) {
+            let (answer, wanted) = match release(&in_force, &query, now, permit.clone(), &resolved) {
                 Ok(released) => released,
                 Err(outcome) => return outcome,
             };
@@ -125,6 +173,17 @@ impl<U: Resolve, F: Open> Gate<U, F> {
     }
 }
 
+impl<U, F> Gate<U, F> {
+    /// Holds the client to what it may tell by the names it asks for. All its
+    /// addresses have one budget.
+    fn charge(&self, query: &Query, permit: &Permit) -> Result<(), Reason> {
+        let client = query.addresses.first().copied().unwrap_or(query.client);
+        let now = Moment::from_millis(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.charge(client, &query.name, query.kind, permit.unnamed, now)
+    }
+}
+
 /// What of an answer from upstream may be told under the policy in force, and
 /// what has to be open for that; or how it ends without anything to open.
 fn release(
@@ -134,7 +193,7 @@ fn release(
     permit: Permit,
     resolved: &Resolved,
 ) -> Result<(Answered, Wanted), Outcome> {
-    let InForce { policy, generation } = in_force;
+    let InForce { policy, generation, allow_ranges, .. } = in_force;
     for alias in &resolved.screened.chain {
         if let Some(denial) = policy.forbids_alias(query, alias, now) {
             return Err(Outcome::Denied(denial));
@@ -142,7 +201,8 @@ fn release(
     }
 
     let ttl = resolved.ttl;
-    let screened = Arc::clone(&resolved.screened);
+    // It may have been screened by the rules of what was in force before.
+    let screened = keeping(Arc::clone(&resolved.screened), |address| ranges::is_open(address, allow_ranges));
     if screened.negative.is_some() {
         return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl }));
     }
@@ -187,11 +247,15 @@ impl Question {
 /// The answer without the addresses of a family from which the client has no
 /// address of its own: nothing could be opened for it.
 fn reachable(query: &Query, screened: Arc<Screened>) -> Arc<Screened> {
-    let reaches = |address| query.addresses.iter().any(|client| client.reaches(address));
-    if screened.addresses.iter().all(|&address| reaches(address)) {
+    keeping(screened, |address| query.addresses.iter().any(|client| client.reaches(address)))
+}
+
+/// The same answer with only the addresses that `keep` holds true for.
+fn keeping(screened: Arc<Screened>, keep: impl Fn(IpAddr) -> bool) -> Arc<Screened> {
+    if screened.addresses.iter().all(|&address| keep(address)) {
         return screened;
     }
-    Arc::new(screened.keeping(reaches))
+    Arc::new(screened.keeping(keep))
 }
 
 /// Which address opens on which ports, and the answer without the addresses
@@ -216,11 +280,7 @@ fn grants(
         grants.extend(clients.map(|&client| Grant { client, address, openings: Arc::clone(&openings) }));
     }
     let is_granted = |address| grants.iter().any(|grant| grant.address == address);
-    if screened.addresses.iter().all(|&address| is_granted(address)) {
-        return (screened, grants);
-    }
-    let kept = screened.keeping(is_granted);
-    (Arc::new(kept), grants)
+    (keeping(screened, is_granted), grants)
 }
 
 /// HTTPS and SVCB answers carry no address once their hints are taken out.

@@ -313,7 +313,7 @@ fn no_client_takes_more_than_half_of_the_questions_in_flight() {
             third.send(&framed(3, "api.example.com"));
             assert_eq!(
                 verdict(&third.receive().unwrap()),
-                (ResponseCode::ServFail, Some((0, "too many queries are in flight".into())))
+                (ResponseCode::ServFail, Some((0, "this client has too many queries in flight".into())))
             );
         }
         assert!(Connection::open(lab, "other", OTHER_WALL).is_served());

@@ -148,7 +148,7 @@ fn a_daemon_that_gets_no_more_memory_ends_closed_and_starts_again() {
             eprintln!("the daemon outlived it");
             asked_by_agent(lab, &mut wall, "h1.example.com");
         } else {
-            assert_eq!(lab.within("agent", || connects_dns()), None, "somebody answers");
+            assert_eq!(lab.within("agent", asked_briefly), None, "somebody answers");
         }
         eventually("the leases end", 15 * SECOND, || elements("lease4").is_empty() || wall.process().is_running());
         assert!(!connects(lab, "203.0.113.9"));
@@ -162,7 +162,7 @@ fn a_daemon_that_gets_no_more_memory_ends_closed_and_starts_again() {
 }
 
 /// What a question is answered within a second, if anything.
-fn connects_dns() -> Option<Vec<u8>> {
+fn asked_briefly() -> Option<Vec<u8>> {
     let question = support::client::question("h1.example.com", RecordType::A);
     support::client::exchange(WALL, &question.to_vec().unwrap(), SECOND)
 }

@@ -74,7 +74,7 @@ fn mutated(random: &mut SmallRng, inputs: &[Vec<u8>]) -> Vec<u8> {
 
 /// Examines every input on a thread of its own, so that one that hangs is
 /// told.
-fn examine(name: &'static str, examination: fn(&[u8])) {
+fn examine(name: &'static str, examination: examinations::Examination) {
     let files = corpus(name);
     assert!(!files.is_empty(), "fuzz/corpus/{name} is empty");
     let (begin, begun) = mpsc::channel::<(String, Vec<u8>)>();

@@ -17,7 +17,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use support::client::{addresses, ask, verdict};
-use support::lab::{UPSTREAM, WALL, greeter, in_lab};
+use support::lab::{UPSTREAM, WALL, eventually, greeter, in_lab};
 use support::nft::elements;
 use support::run;
 use support::upstream::{Upstream, address, answer, plain, wire};
@@ -54,21 +54,30 @@ fn an_answer_waits_for_the_kernel_and_names_what_it_opened() {
 }
 
 #[test]
-fn a_full_set_means_servfail_and_no_address() {
+fn a_full_set_means_a_denial_and_no_address() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, |asked, query| {
             let host: u8 = if asked.name == "api.example.com" { 7 } else { 8 };
-            wire(&answer(query, vec![address(query, 300, &format!("203.0.113.{host}"))]))
+            wire(&answer(query, vec![address(query, 1, &format!("203.0.113.{host}"))]))
         });
-        let setup = Setup { lease: "set_size = 1\nper_client = 1", ..Setup::default() };
-        let mut wall = Wall::start(lab, &setup);
+        // What has run out takes its room until the kernel clears it away.
+        let lease = "set_size = 1\nper_client = 1\nmin = \"1s\"\ngrace = \"1s\"";
+        let mut wall = Wall::start(lab, &Setup { lease, ..Setup::default() });
         let first = lab.within("agent", || ask(WALL, "api.example.com", RecordType::A)).unwrap();
         assert_eq!(addresses(&first), ["203.0.113.7"]);
-        // The other client is not at its cap, but the set is full.
-        let second = lab.within("other", || ask("10.77.1.1:53", "registry.example.com", RecordType::A)).unwrap();
-        assert_eq!(verdict(&second).0, ResponseCode::ServFail);
+        eventually("the lease ends", Duration::from_secs(10), || elements("lease4").is_empty());
+        // Nobody is at a cap, but the set is full.
+        let ask_other = || lab.within("other", || ask("10.77.1.1:53", "registry.example.com", RecordType::A)).unwrap();
+        let second = ask_other();
         assert_eq!(addresses(&second), Vec::<String>::new());
-        assert_eq!(wall.events("query.failed", 1)[0]["reason"], "kernel_refused");
+        let (code, told) = verdict(&second);
+        assert_eq!(
+            (code, told),
+            (ResponseCode::NoError, Some((15, "the kernel has no room for another lease".into())))
+        );
+        assert_eq!(wall.events("query.denied", 1)[0]["reason"], "lease_set_full");
+        assert_eq!(wall.events("cap.reached", 1)[0]["cap"], "lease_set");
+        eventually("the kernel makes room", Duration::from_secs(60), || addresses(&ask_other()) == ["203.0.113.8"]);
         assert!(wall.process().is_running());
     });
 }
@@ -77,13 +86,26 @@ fn a_full_set_means_servfail_and_no_address() {
 fn one_query_that_the_kernel_refuses_does_not_fail_its_neighbours() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, |asked, query| {
-            let host = asked.name.trim_start_matches('h').split('.').next().and_then(|text| text.parse::<u8>().ok());
-            wire(&answer(query, vec![address(query, 300, &format!("203.0.113.{}", host.unwrap_or(1)))]))
+            let host = asked
+                .name
+                .trim_start_matches("old")
+                .trim_start_matches('h')
+                .split('.')
+                .next()
+                .and_then(|text| text.parse::<u8>().ok());
+            let ttl = if asked.name.starts_with("old") { 1 } else { 300 };
+            wire(&answer(query, vec![address(query, ttl, &format!("203.0.113.{}", host.unwrap_or(1)))]))
         });
         let policy = r#"permit(principal, action == Action::"net.connect", resource in Domain::"example.com")
             when { context.port == 443 && context.protocol == Protocol::"tcp" };"#;
-        let setup = Setup { policy, lease: "set_size = 10\nper_client = 10", ..Setup::default() };
-        let _wall = Wall::start(lab, &setup);
+        let lease = "set_size = 16\nper_client = 16\nmin = \"1s\"\ngrace = \"1s\"";
+        let wall = Wall::start(lab, &Setup { policy, lease, ..Setup::default() });
+        // Six that have run out take their room until the kernel clears them away.
+        for host in 100..106 {
+            let old = lab.within("agent", || ask(WALL, &format!("old{host}.example.com"), RecordType::A)).unwrap();
+            assert_eq!(addresses(&old).len(), 1);
+        }
+        eventually("the leases end", Duration::from_secs(10), || elements("lease4").is_empty());
         let ask_one = |client: &'static str, wall: &'static str, host: u32| {
             std::thread::spawn(move || {
                 support::lab::enter(client);
@@ -95,8 +117,9 @@ fn one_query_that_the_kernel_refuses_does_not_fail_its_neighbours() {
             (0..8).flat_map(|host| [ask_one("agent", WALL, host), ask_one("other", "10.77.1.1:53", host)]).collect();
         let replies: Vec<_> = asks.into_iter().map(|ask| ask.join().unwrap()).collect();
         let answered = replies.iter().filter(|reply| !addresses(reply).is_empty()).count();
-        let failed = replies.iter().filter(|reply| verdict(reply).0 == ResponseCode::ServFail).count();
-        assert_eq!((answered, failed), (10, 6));
+        let denied = wall.events("query.denied", 6);
+        assert!(denied.iter().all(|event| event["reason"] == "lease_set_full"), "{denied:?}");
+        assert_eq!((answered, denied.len()), (10, 6));
         assert_eq!(elements("lease4").len(), 10);
     });
 }

@@ -50,6 +50,7 @@ fn a_denied_name_is_never_heard_of_upstream() {
 
         let asked: Vec<_> = upstream.asked().into_iter().map(|asked| (asked.name, asked.kind)).collect();
         assert_eq!(asked, [("api.example.com".to_owned(), RecordType::A)]);
+        assert_eq!(upstream.probes(), 1, "the daemon asks by itself at its start, and not again");
         assert_eq!(elements("lease4").len(), 1);
         assert_eq!(wall.events("query.denied", denied.len() * 7 + 1).len(), denied.len() * 7 + 1);
     });

@@ -19,7 +19,7 @@ use support::client::{addresses, ask};
 use support::lab::{UPSTREAM, WALL, enter, eventually, greeter, in_lab};
 use support::nft::{counter, elements};
 use support::upstream::{Upstream, address, answer, wire};
-use support::wall::{Setup, Wall};
+use support::wall::{ANY_NAMES, Setup, Wall};
 
 const NAMES: usize = 10_000;
 const THREADS: usize = 4;
@@ -49,7 +49,13 @@ fn no_first_syn_is_dropped_after_its_answer_and_every_one_after_its_lease() {
         greeter(443);
         let policy = r#"permit(principal, action == Action::"net.connect", resource in Domain::"example.com")
             when { context.port == 443 && context.protocol == Protocol::"tcp" };"#;
-        let setup = Setup { policy, lease: "per_client = 20000\nmin = \"25s\"\ngrace = \"10s\"", ..Setup::default() };
+        let setup = Setup {
+            policy,
+            lease: "per_client = 20000\nmin = \"25s\"\ngrace = \"10s\"",
+            dns: "queries_per_second = 100000",
+            names: ANY_NAMES,
+            ..Setup::default()
+        };
         let _wall = Wall::start(lab, &setup);
 
         static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -20,8 +20,11 @@ pub mod policy;
 mod resolver;
 pub mod upstream;
 
+/// Panics if an input breaks a promise.
+pub type Examination = fn(&[u8]);
+
 /// Every examination, by the name of its corpus.
-pub const ALL: [(&str, fn(&[u8])); 6] = [
+pub const ALL: [(&str, Examination); 6] = [
     ("client", client::examine),
     ("upstream", upstream::examine),
     ("policy", policy::examine),

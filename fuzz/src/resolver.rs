@@ -10,7 +10,9 @@ use cedarwall::clients::Clients;
 use cedarwall::core::config::{ClientEntry, DenyAnswer, Transport};
 use cedarwall::core::decision::{Answered, Decision, Denial, Empty, Outcome, Permit, Reason};
 use cedarwall::core::event::{Event, Report};
+use cedarwall::core::identities::Identities;
 use cedarwall::core::query::{Agent, Client, Query};
+use cedarwall::core::rate::Rate;
 use cedarwall::core::screen::Screened;
 use cedarwall::core::time::{Ttl, WallTime};
 use cedarwall::dns::{Answer, Handler, Hooks, Pass, Settings};
@@ -28,7 +30,14 @@ pub type Screener = Box<dyn Fn(&Query) -> Option<Arc<Screened>> + Send + Sync>;
 
 /// Answers one message from `peer`.
 pub fn reply(peer: &str, transport: Transport, deny: DenyAnswer, wire: &[u8], screener: Screener) -> Option<Vec<u8>> {
-    let settings = Settings { deny, deny_ttl: Ttl::from_wire(10), max_in_flight: 4, patience: Duration::from_secs(5) };
+    let settings = Settings {
+        deny,
+        deny_ttl: Ttl::from_wire(10),
+        max_in_flight: 4,
+        in_flight_per_client: 4,
+        rate: Rate { per_second: 1000, burst: 1000 },
+        patience: Duration::from_secs(5),
+    };
     let hooks = Hooks { now: || WallTime(1_767_225_600_000), denials: Arc::new(|_| 7) };
     let handler = Handler::new(Given(screener), clients(), settings, hooks, Silent);
     let peer: SocketAddr = peer.parse().expect("an address");
@@ -62,6 +71,7 @@ impl Pass for Given {
                 openings: Arc::default(),
                 judges_addresses: false,
                 valid_for: None,
+                unnamed: 0,
             }),
             None => Decision::Deny(Denial::by_default(Reason::NotPermitted)),
         }
@@ -77,7 +87,8 @@ impl Report for Silent {
 fn clients() -> Clients {
     let address = KNOWN.parse::<SocketAddr>().expect("an address").ip();
     let agent = Agent::parse("claude").expect("an agent");
-    Clients::new(&[ClientEntry { addresses: [Client::new(address)].into(), agent }])
+    let entry = ClientEntry { addresses: [Client::new(address)].into(), agent };
+    Clients::new(Arc::new(Identities::new(&[entry])))
 }
 
 fn runtime() -> tokio::runtime::Runtime {

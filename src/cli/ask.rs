@@ -1,8 +1,9 @@
-//! Asking the running daemon: what `status`, `leases`, `denials` and `reload`
-//! share.
+//! Asking the running daemon: what `status`, `leases`, `denials`, `reload` and
+//! `revoke` share.
 
 use std::path::PathBuf;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
@@ -29,5 +30,10 @@ impl Ask {
     /// Has it do what `route` stands for.
     pub(super) fn post<T: DeserializeOwned>(&self, route: &str) -> Result<T, Error> {
         control::post(&self.socket, route).map_err(|error| Error::said(error.to_string()))
+    }
+
+    /// The same with something to say.
+    pub(super) fn post_with<T: DeserializeOwned>(&self, route: &str, body: &impl Serialize) -> Result<T, Error> {
+        control::post_with(&self.socket, route, body).map_err(|error| Error::said(error.to_string()))
     }
 }

@@ -16,6 +16,7 @@ mod man;
 mod output;
 mod reload;
 mod report;
+mod revoke;
 mod ruleset;
 mod run;
 mod serve;
@@ -65,6 +66,7 @@ enum Command {
     Leases(leases::Arguments),
     Denials(denials::Arguments),
     Reload(reload::Arguments),
+    Revoke(revoke::Arguments),
     Ruleset(ruleset::Arguments),
     Down(down::Arguments),
     Completions(completions::Arguments),
@@ -94,6 +96,7 @@ impl CommandLine {
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),
             Command::Reload(arguments) => reload::execute(&arguments, out),
+            Command::Revoke(arguments) => revoke::execute(arguments, out),
             Command::Ruleset(arguments) => ruleset::execute(&arguments, out),
             Command::Down(arguments) => down::execute(&arguments, out),
             Command::Completions(arguments) => completions::execute(&arguments, out),

@@ -11,12 +11,14 @@ use crate::control::ReloadReport;
 /// Arguments of `cedarwall reload`.
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Have the running daemon read its policy again",
-    long_about = "Have the running daemon read its policy again, as SIGHUP does\n\n\
-                  A policy that cannot be used changes nothing: the one in force stays. A new one\n\
+    about = "Have the running daemon read its policy and configuration again",
+    long_about = "Have the running daemon read its policy and configuration again, as SIGHUP does,\n\
+                  and as a change of their files does unless `[policy] watch = false`\n\n\
+                  What cannot be used changes nothing: all that was in force stays. What is new\n\
                   is in force when this returns, and what it no longer permits is closed, flows\n\
-                  that were under way included. The configuration file is not read again.",
-    after_help = "Exit status: 0 when the policy is in force, 1 when it is refused, or no daemon
+                  that were under way included. Settings that take effect at the next start only\n\
+                  are named.",
+    after_help = "Exit status: 0 when all is in force, 1 when something is refused, or no daemon
 answers.
 
 Examples:
@@ -40,12 +42,15 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
 }
 
 fn show(out: &mut dyn Write, report: &ReloadReport) -> Result<(), Error> {
-    let ReloadReport { loaded, policy, policies, warnings, problems, closed_elements, ended_flows } = report;
+    let ReloadReport { loaded, policy, policies, warnings, problems, waiting, closed_elements, ended_flows } = report;
     if *loaded {
         writeln!(out, "{policy} is in force: {policies} policies")?;
         writeln!(out, "closed: {closed_elements} elements, {ended_flows} flows")?;
     } else {
-        writeln!(out, "{policy} is refused, the policy in force stays:")?;
+        writeln!(out, "{policy} is refused, all that is in force stays:")?;
+    }
+    for setting in waiting {
+        writeln!(out, "{setting}: takes effect at the next start")?;
     }
     for line in warnings.iter().chain(problems) {
         writeln!(out, "{line}")?;
@@ -67,7 +72,13 @@ mod tests {
     fn a_refused_policy_is_told_with_every_problem() {
         let problems = vec!["wall.cedar:1:8: error: this is odd".to_owned()];
         let told = shown(&ReloadReport { policy: "policies".into(), problems, ..ReloadReport::default() });
-        assert!(told.contains("refused, the policy in force stays") && told.contains("wall.cedar:1:8"), "{told}");
+        assert!(told.contains("refused, all that is in force stays") && told.contains("wall.cedar:1:8"), "{told}");
+    }
+
+    #[test]
+    fn a_setting_that_has_to_wait_is_named() {
+        let told = shown(&ReloadReport { loaded: true, waiting: vec!["dns.listen".into()], ..Default::default() });
+        assert!(told.contains("dns.listen: takes effect at the next start"), "{told}");
     }
 
     #[test]

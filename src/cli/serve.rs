@@ -14,7 +14,8 @@ use crate::{config_file, daemon};
 /// Loads the rules first and answers afterwards; whatever fails in between
 /// leaves the rules standing. SIGTERM and Ctrl-C end the daemon and leave the
 /// wall closed: leases run out, nothing new opens. `cedarwall down` takes the
-/// wall away. SIGHUP, like `cedarwall reload`, has the policy read again.
+/// wall away. SIGHUP, like `cedarwall reload`, has
+/// the configuration and the policy read again; so has a change of their files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cedarwall check --config cedarwall.toml && cedarwall serve --config cedarwall.toml
@@ -37,6 +38,6 @@ pub(super) fn execute(arguments: &Arguments) -> Result<ExitCode, Error> {
         .with_ansi(colour)
         .init();
     let config = report::configuration(&arguments.config)?;
-    daemon::serve(config).map_err(|error| Error::said(error.to_string()))?;
+    daemon::serve(config, &arguments.config).map_err(|error| Error::said(error.to_string()))?;
     Ok(ExitCode::SUCCESS)
 }

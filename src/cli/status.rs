@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::Error;
 use super::ask::Ask;
 use super::output::{json, pairs, spell_seconds};
-use crate::control::Status;
+use crate::control::{Status, Watching};
 
 /// Arguments of `cedarwall status`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,7 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         ("listen", house.listen.join(", ")),
         ("upstream", house.upstream.join(", ")),
         ("policy", format!("{} ({} policies)", house.policy, house.policies)),
+        ("loaded", format!("{}; {}", house.loaded_at, watched(&house.watch))),
         ("clients", house.clients.to_string()),
         ("leases", format!("{}, and {} addresses named by the policy", house.leases, house.statics)),
         (
@@ -57,8 +58,11 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         ),
         ("release", version.clone()),
     ];
+    if !house.waiting.is_empty() {
+        lines.push(("waiting", format!("{}: takes effect at the next start", house.waiting.join(", "))));
+    }
     if let Some(refused) = &house.refused {
-        lines.push(("refused", format!("a newer policy, at {}; the one before it is in force", refused.at)));
+        lines.push(("refused", format!("what is newer, at {}; what was before is in force", refused.at)));
         lines.extend(refused.problems.iter().map(|problem| ("", problem.clone())));
     }
     if undone.restored + undone.repaired > 0 {
@@ -69,6 +73,14 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         lines.push(("journal", format!("{journal_lost} lines were lost")));
     }
     Ok(pairs(out, &lines)?)
+}
+
+fn watched(watch: &Watching) -> String {
+    match watch {
+        Watching::On => "a change is taken up at once".to_owned(),
+        Watching::Off => "a change waits for a reload".to_owned(),
+        Watching::Failed(reason) => format!("a change may wait for a reload: {reason}"),
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +103,9 @@ mod tests {
                 interfaces: vec!["veth-agent".into()],
                 listen: (0..5).map(listen).collect(),
                 policies: 3,
+                loaded_at: "2026-01-02T03:04:05.123456789Z".into(),
+                watch: Watching::On,
+                waiting: vec!["dns.listen".into(), "wall.verdict".into()],
                 refused: Some(RefusedPolicy {
                     at: "2026-01-02T03:04:05Z".into(),
                     problems: vec!["policies/wall.cedar:1:8: error: this is odd".into()],
@@ -109,6 +124,8 @@ mod tests {
             "the wall stands; up for 2h 5m",
             "gateway on veth-agent",
             "7 denied",
+            "a change is taken up at once",
+            "dns.listen, wall.verdict: takes effect at the next start",
             "4 lines were lost",
             "put back 2 times, its elements repaired 3 times",
             "wall.cedar:1:8: error",

@@ -4,12 +4,13 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime;
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// When no daemon answers, the user may not ask, or the answer makes no
 /// sense.
 pub fn get<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<T, Error> {
-    read(socket, &fetch(socket, &Method::GET, route)?)
+    read(socket, &fetch(socket, &Method::GET, route, Bytes::new())?)
 }
 
 /// The same for a route that does something.
@@ -35,13 +36,30 @@ pub fn get<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<T, Error> 
 /// # Errors
 /// As [`get`].
 pub fn post<T: DeserializeOwned>(socket: &Path, route: &str) -> Result<T, Error> {
-    read(socket, &fetch(socket, &Method::POST, route)?)
+    read(socket, &fetch(socket, &Method::POST, route, Bytes::new())?)
 }
 
-/// Whether a daemon on `socket` says that its wall stands and questions are
-/// answered. Blocks; not to be called inside a runtime.
+/// The same with something to say, as JSON.
+///
+/// # Errors
+/// As [`get`].
+pub fn post_with<T: DeserializeOwned>(socket: &Path, route: &str, body: &impl Serialize) -> Result<T, Error> {
+    let unsaid = |error: serde_json::Error| Error::Conversation { path: socket.to_owned(), reason: error.to_string() };
+    let body = serde_json::to_vec(body).map_err(unsaid)?;
+    read(socket, &fetch(socket, &Method::POST, route, body.into())?)
+}
+
+/// Whether a daemon on `socket` says that it runs, which it does once its wall
+/// stands and questions are answered. Blocks; not to be called inside a
+/// runtime.
+pub fn is_alive(socket: &Path) -> bool {
+    fetch(socket, &Method::GET, "/healthz", Bytes::new()).is_ok()
+}
+
+/// Whether it says that, besides, an upstream server has answered or is known
+/// not to. Blocks; not to be called inside a runtime.
 pub fn is_ready(socket: &Path) -> bool {
-    fetch(socket, &Method::GET, "/readyz").is_ok()
+    fetch(socket, &Method::GET, "/readyz", Bytes::new()).is_ok()
 }
 
 fn read<T: DeserializeOwned>(socket: &Path, body: &[u8]) -> Result<T, Error> {
@@ -49,26 +67,27 @@ fn read<T: DeserializeOwned>(socket: &Path, body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::Conversation { path: socket.to_owned(), reason: broken(error) })
 }
 
-fn fetch(socket: &Path, method: &Method, route: &str) -> Result<Bytes, Error> {
+fn fetch(socket: &Path, method: &Method, route: &str, body: Bytes) -> Result<Bytes, Error> {
     let broken = |reason: String| Error::Conversation { path: socket.to_owned(), reason };
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| broken(error.to_string()))?;
     runtime.block_on(async {
         let stream = UnixStream::connect(socket).await.map_err(|error| refused(socket, &error))?;
-        let answer = timeout(PATIENCE, ask(stream, method, route)).await;
+        let answer = timeout(PATIENCE, ask(stream, method, route, body)).await;
         answer.map_err(|_| broken(format!("no answer within {}s", PATIENCE.as_secs())))?.map_err(broken)
     })
 }
 
-async fn ask(stream: UnixStream, method: &Method, route: &str) -> Result<Bytes, String> {
+async fn ask(stream: UnixStream, method: &Method, route: &str, body: Bytes) -> Result<Bytes, String> {
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(in_words)?;
     let request = Request::builder().method(method).uri(route).header(HOST, "cedarwall");
-    let request = request.body(Empty::<Bytes>::new()).map_err(in_words)?;
+    let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(body)).map_err(in_words)?;
     let answered = async {
         let response = requests.send_request(request).await.map_err(in_words)?;
         let status = response.status();
         let body = response.into_body().collect().await.map_err(in_words)?.to_bytes();
-        if status.is_success() { Ok(body) } else { Err(format!("it answers {status} to {route}")) }
+        let said = || String::from_utf8_lossy(&body).trim().to_owned();
+        if status.is_success() { Ok(body) } else { Err(format!("it answers {status} to {route}: {}", said())) }
     };
     let mut answered = std::pin::pin!(answered);
     tokio::select! {

@@ -3,18 +3,19 @@
 //!
 //! | route | answer |
 //! |---|---|
-//! | `GET /healthz` | 200 while the daemon runs |
-//! | `GET /readyz` | 200 once the wall stands and questions are answered, 503 before |
+//! | `GET /healthz` | 200 while the daemon runs, from when the wall stands and questions are answered |
+//! | `GET /readyz` | 200 once, besides, an upstream server has answered or is known not to; 503 before |
 //! | `GET /metrics` | counters, in the OpenMetrics text format |
 //! | `GET /status` | [`Status`] |
 //! | `GET /leases` | a list of [`LeaseRow`] |
 //! | `GET /denials` | [`DenialReport`] |
-//! | `POST /reload` | the policy is read again: [`ReloadReport`] |
+//! | `POST /reload` | configuration and policy are read again: [`ReloadReport`] |
+//! | `POST /revoke` | a [`RevokeRequest`] closes leases by hand: [`RevokeReport`] |
 //!
 //! A walled client cannot reach it (G12): a file in the daemon's own mount
 //! namespace is no address a packet can go to, and mode 0660 keeps other
-//! users of the host out. Nothing here changes the wall but what whoever may
-//! write the policy files has decided.
+//! users of the host out. Nothing here opens the wall: what may be open is
+//! decided by whoever may write the configuration and the policy files.
 
 mod client;
 mod server;
@@ -29,14 +30,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use self::client::{get, is_ready, post};
+pub use self::client::{get, is_alive, is_ready, post, post_with};
 pub use self::socket::ControlSocket;
-use crate::core::query::Protocol;
+use crate::core::name::Name;
+use crate::core::query::{Agent, Protocol};
 use crate::journal::{Denials, QueryTotals, TableTotals};
 
 /// What the control interface asks the daemon.
 pub trait House: Send + Sync + 'static {
-    /// Whether the wall stands and questions are answered.
+    /// Whether the wall stands, questions are answered, and an upstream server
+    /// has answered or is known not to.
     fn is_ready(&self) -> bool;
 
     /// How the wall is set up, and how long it has run.
@@ -45,11 +48,17 @@ pub trait House: Send + Sync + 'static {
     /// All that is open.
     fn leases(&self) -> impl Future<Output = Vec<LeaseRow>> + Send;
 
-    /// Has the policy read again.
+    /// Has the configuration and the policy read again.
     ///
     /// # Errors
     /// In words for the operator, when the daemon is about to stop.
     fn reload(&self) -> impl Future<Output = Result<ReloadReport, String>> + Send;
+
+    /// Closes leases by hand.
+    ///
+    /// # Errors
+    /// In words for the operator, when the kernel did not take it.
+    fn revoke(&self, request: RevokeRequest) -> impl Future<Output = Result<RevokeReport, String>> + Send;
 
     /// What the kernel itself has counted.
     ///
@@ -98,18 +107,58 @@ pub struct HouseStatus {
     pub policy: String,
     /// How many policies it holds.
     pub policies: usize,
+    /// When configuration and policy were last read and put into force
+    /// (RFC 3339).
+    #[serde(default)]
+    pub loaded_at: String,
+    /// Whether a change of their files is taken up without being told.
+    #[serde(default)]
+    pub watch: Watching,
+    /// Settings that the configuration has changed and that take effect at
+    /// the next start, `table.key`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
+    /// How many attempts to read them again ended how.
+    #[serde(default)]
+    pub reloads: ReloadTotals,
     /// How many client addresses are known.
     pub clients: usize,
     /// Live leases.
     pub leases: usize,
     /// Addresses that the policy names itself, open without DNS.
     pub statics: usize,
-    /// The last attempt to load the policy again, if it failed.
+    /// The last attempt to read configuration and policy again, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedPolicy>,
 }
 
-/// A policy that was to replace the one in force, and cannot be used.
+/// Whether a change of the files is taken up without being told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watching {
+    /// It is not: the configuration says so.
+    #[default]
+    Off,
+    /// It is.
+    On,
+    /// It should be, and cannot; why, and what to do.
+    Failed(String),
+}
+
+/// How many attempts to read configuration and policy again ended how, since
+/// the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadTotals {
+    /// Put into force.
+    pub loaded: u64,
+    /// Something was wrong with them.
+    pub refused: u64,
+    /// The files had been touched, and say what they said before.
+    pub unchanged: u64,
+}
+
+/// A configuration or a policy that was to replace the one in force, and
+/// cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedPolicy {
     /// When it was tried (RFC 3339).
@@ -118,10 +167,10 @@ pub struct RefusedPolicy {
     pub problems: Vec<String>,
 }
 
-/// What came of reading the policy again.
+/// What came of reading configuration and policy again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadReport {
-    /// Whether it is in force; if not, the one before stays.
+    /// Whether they are in force; if not, what was in force stays.
     pub loaded: bool,
     /// The policy's file or folder.
     pub policy: String,
@@ -132,10 +181,49 @@ pub struct ReloadReport {
     /// What is wrong with it, one line each; or what kept it from being
     /// carried out in full.
     pub problems: Vec<String>,
+    /// Settings that take effect at the next start, `table.key`.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// Kernel elements that it closed.
     pub closed_elements: usize,
     /// Flows that it ended.
     pub ended_flows: usize,
+}
+
+/// Which leases are to be closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// Those of this agent.
+    pub agent: Agent,
+    /// Under this name; under every name where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+}
+
+/// What came of closing leases by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeReport {
+    /// Whether a client acts as this agent.
+    pub agent_is_known: bool,
+    /// The names under which something was open.
+    pub names: Vec<String>,
+    /// Kernel elements that were closed.
+    pub closed_elements: usize,
+    /// Kernel elements that stay, as another name of the client needs them.
+    pub shared_elements: usize,
+    /// Flows that were ended.
+    pub ended_flows: usize,
+    /// Addresses of this agent that stay open because the policy names them,
+    /// with protocol and ports.
+    pub named_by_policy: Vec<String>,
+}
+
+impl RevokeReport {
+    /// Whether there was anything to close.
+    pub const fn found(&self) -> bool {
+        !self.names.is_empty() || self.ended_flows > 0
+    }
 }
 
 /// What is open: one element of a kernel set.

@@ -13,12 +13,14 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::socket::ControlSocket;
-use super::{DenialReport, Error, House, KernelCounts, LeaseRow, ReloadReport, Status};
+use super::{
+    DenialReport, Error, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport, RevokeRequest, Status,
+};
 use crate::journal::Journal;
 
 /// How long a stopping server waits for requests it is still answering.
@@ -38,10 +40,9 @@ impl ControlSocket {
         journal: Arc<Journal>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let Self { listener, name } = self;
         let (tell, told) = oneshot::channel::<()>();
         let routes = routes(Desk { house, journal });
-        let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+        let server = axum::serve(self, routes).with_graceful_shutdown(async move {
             // Told, or nobody is left to tell: both mean stop.
             let _ = told.await;
         });
@@ -55,7 +56,6 @@ impl ControlSocket {
                 }
             }
         }
-        drop(name);
         Ok(())
     }
 }
@@ -80,6 +80,7 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
         .route("/reload", post(reload::<H>))
+        .route("/revoke", post(revoke::<H>))
         .with_state(desk)
 }
 
@@ -106,6 +107,13 @@ async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadRepo
     desk.house.reload().await.map(Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error))
 }
 
+async fn revoke<H: House>(
+    State(desk): State<Desk<H>>,
+    Json(request): Json<RevokeRequest>,
+) -> Result<Json<RevokeReport>, (StatusCode, String)> {
+    desk.house.revoke(request).await.map(Json).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
 async fn denials<H: House>(State(desk): State<Desk<H>>) -> Json<DenialReport> {
     let (KernelCounts { counters, refused }, kernel_error) = match desk.house.kernel().await {
         Ok(counts) => (counts, None),
@@ -122,6 +130,11 @@ async fn metrics<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
     // Writing to a String cannot fail.
     let _ = encode_registry(&mut text, &registry).and_then(|()| encode_eof(&mut text));
     ([(header::CONTENT_TYPE, OPENMETRICS)], text)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -142,6 +155,8 @@ async fn register_house<H: House>(registry: &mut Registry, house: &H) {
         registry.register(name, help, gauge);
     }
 
+    register_reloads(registry, &status);
+
     let ready = Gauge::<i64>::default();
     ready.set(i64::from(house.is_ready()));
     registry.register("ready", "1 once the wall stands and questions are answered", ready);
@@ -156,4 +171,23 @@ async fn register_house<H: House>(registry: &mut Registry, house: &H) {
     }
     registry.register("kernel_packets", "Packets by the nftables counter that counted them", packets);
     registry.register("kernel_bytes", "Octets by the nftables counter that counted them", bytes);
+}
+
+fn register_reloads(registry: &mut Registry, status: &HouseStatus) {
+    let reloads = Family::<ResultLabels, Counter>::default();
+    let totals = status.reloads;
+    for (result, count) in [("loaded", totals.loaded), ("refused", totals.refused), ("unchanged", totals.unchanged)] {
+        reloads.get_or_create_owned(&ResultLabels { result }).inc_by(count);
+    }
+    registry.register("reloads", "Attempts to read configuration and policy again, by how they ended", reloads);
+
+    let success = Gauge::<i64>::default();
+    success.set(i64::from(status.refused.is_none()));
+    registry.register("reload_last_success", "1 unless the last attempt was refused", success);
+
+    let Ok(loaded_at) = status.loaded_at.parse::<jiff::Timestamp>() else { return };
+    let seconds = Gauge::<i64>::default();
+    seconds.set(loaded_at.as_second());
+    let help = "When configuration and policy were last put into force";
+    registry.register_with_unit("reload_last_success_timestamp", help, Unit::Seconds, seconds);
 }

@@ -1,15 +1,18 @@
-//! The socket itself: made so that nobody else can connect, and removed
-//! afterwards.
+//! The socket itself: made so that nobody else can connect, made anew when
+//! somebody takes it away, and removed afterwards.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use axum::serve::Listener;
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream as Connection, unix};
+use tokio::time::{sleep, timeout};
 
 use super::Error;
 
@@ -17,12 +20,19 @@ use super::Error;
 const MODE: u32 = 0o660;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
+/// How often the socket's name is looked for.
+const ROUND: Duration = Duration::from_secs(1);
+/// How long to wait after an error that is likely to persist, such as running
+/// out of file descriptors.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound control socket; dropped, it is gone from the file system.
 #[derive(Debug)]
 pub struct ControlSocket {
-    pub(super) listener: UnixListener,
-    pub(super) name: SocketName,
+    listener: UnixListener,
+    name: SocketName,
+    /// It was told already that the name cannot be taken again.
+    was_told: bool,
 }
 
 impl ControlSocket {
@@ -46,7 +56,48 @@ impl ControlSocket {
         fs::set_permissions(path, Permissions::from_mode(MODE)).map_err(failed)?;
         socket.listen(BACKLOG).map_err(failed)?;
         let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
-        Ok(Self { listener, name })
+        Ok(Self { listener, name, was_told: false })
+    }
+}
+
+impl ControlSocket {
+    /// Takes the name in the file system again if somebody took it away:
+    /// nobody can connect to a socket without one.
+    fn look_after(&mut self) {
+        if self.name.is_there() {
+            return;
+        }
+        let path = self.name.path.clone();
+        match Self::bind(&path) {
+            Ok(anew) => {
+                tracing::warn!("somebody removed the control socket {}; it is there again", path.display());
+                *self = anew;
+            }
+            Err(error) if !self.was_told => {
+                tracing::error!("somebody removed the control socket, and it cannot be put back: {error}");
+                self.was_told = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Listener for ControlSocket {
+    type Io = Connection;
+    type Addr = unix::SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, unix::SocketAddr) {
+        loop {
+            match timeout(ROUND, self.listener.accept()).await {
+                Ok(Ok(accepted)) => return accepted,
+                Ok(Err(_)) => sleep(ERROR_PAUSE).await,
+                Err(_) => self.look_after(),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<unix::SocketAddr> {
+        self.listener.local_addr()
     }
 }
 
@@ -78,7 +129,7 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
 /// The socket's name in the file system; dropped, it removes it, unless
 /// another socket has taken the name meanwhile.
 #[derive(Debug)]
-pub(super) struct SocketName {
+struct SocketName {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -89,12 +140,17 @@ impl SocketName {
         let found = fs::symlink_metadata(path)?;
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
+
+    /// Whether it still names our socket.
+    fn is_there(&self) -> bool {
+        let ours = |found: fs::Metadata| found.dev() == self.device && found.ino() == self.inode;
+        fs::symlink_metadata(&self.path).is_ok_and(ours)
+    }
 }
 
 impl Drop for SocketName {
     fn drop(&mut self) {
-        let ours = |found: fs::Metadata| found.dev() == self.device && found.ino() == self.inode;
-        if fs::symlink_metadata(&self.path).is_ok_and(ours)
+        if self.is_there()
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!("cannot remove {}: {error}", self.path.display());

@@ -45,6 +45,11 @@ impl House for ToyHouse {
         Ok(ReloadReport { loaded: true, policies: 3, ..ReloadReport::default() })
     }
 
+    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, String> {
+        let names = request.name.into_iter().map(|name| name.to_string()).collect();
+        Ok(RevokeReport { agent_is_known: true, names, closed_elements: 2, ..RevokeReport::default() })
+    }
+
     async fn kernel(&self) -> Result<KernelCounts, String> {
         if self.kernel_is_gone {
             return Err("the table is gone".into());

@@ -76,6 +76,10 @@ pub struct Permit {
     /// How long the decision holds if a policy in play looks at
     /// `context.now`; `None` if time does not matter.
     pub valid_for: Option<Duration>,
+    /// How many labels of the name, from the left, no permit that decided
+    /// names: `0` for the host of a `Resource::"host:port"`, `1` for
+    /// `www.example.com` below `Domain::"example.com"`.
+    pub unnamed: usize,
 }
 
 /// A refused query.
@@ -129,11 +133,26 @@ pub enum Reason {
     NoPermittedAddress,
     /// The client holds as many leases as it may.
     TooManyLeases,
+    /// The name holds as many leases as it may for one client.
+    TooManyLeasesOfName,
+    /// All clients together hold as many leases as they may.
+    TooManyLeasesInAll,
+    /// A set in the kernel has no room left.
+    LeaseSetFull,
+    /// The client has asked for as many names below permitted domains as it
+    /// may in a minute.
+    TooManyNames,
+    /// The labels of those names have as many octets as they may in a minute.
+    TooManyNameOctets,
+    /// Those labels can tell as much as they may in a minute.
+    TooManyNameBits,
+    /// The client asks faster than it may.
+    TooManyQueries,
 }
 
 impl Reason {
     /// Every reason, for counters that must exist before their first use.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 15] = [
         Self::UnknownClient,
         Self::UnusableName,
         Self::NotPermitted,
@@ -142,6 +161,13 @@ impl Reason {
         Self::ForbiddenAlias,
         Self::NoPermittedAddress,
         Self::TooManyLeases,
+        Self::TooManyLeasesOfName,
+        Self::TooManyLeasesInAll,
+        Self::LeaseSetFull,
+        Self::TooManyNames,
+        Self::TooManyNameOctets,
+        Self::TooManyNameBits,
+        Self::TooManyQueries,
     ];
 
     /// A stable word for logs and metric labels.
@@ -155,6 +181,13 @@ impl Reason {
             Self::ForbiddenAlias => "forbidden_alias",
             Self::NoPermittedAddress => "no_permitted_address",
             Self::TooManyLeases => "too_many_leases",
+            Self::TooManyLeasesOfName => "too_many_leases_of_name",
+            Self::TooManyLeasesInAll => "too_many_leases_in_all",
+            Self::LeaseSetFull => "lease_set_full",
+            Self::TooManyNames => "too_many_names",
+            Self::TooManyNameOctets => "too_many_name_octets",
+            Self::TooManyNameBits => "too_many_name_bits",
+            Self::TooManyQueries => "too_many_queries",
         }
     }
 }
@@ -170,6 +203,13 @@ impl fmt::Display for Reason {
             Self::ForbiddenAlias => "a policy forbids a name this one is an alias of",
             Self::NoPermittedAddress => "every address of this name is in a closed range",
             Self::TooManyLeases => "this client holds too many leases",
+            Self::TooManyLeasesOfName => "this name holds too many leases",
+            Self::TooManyLeasesInAll => "all clients together hold too many leases",
+            Self::LeaseSetFull => "the kernel has no room for another lease",
+            Self::TooManyNames => "this client asks for too many names a minute",
+            Self::TooManyNameOctets => "this client asks for names that are too long, taken together, a minute",
+            Self::TooManyNameBits => "this client asks for names that can tell too much a minute",
+            Self::TooManyQueries => "this client asks too many questions a second",
         })
     }
 }
@@ -193,11 +233,13 @@ pub enum Failure {
     KernelSilent,
     /// The daemon has as many queries in flight as it can hold.
     Overloaded,
+    /// The client has as many queries in flight as it may.
+    ClientOverloaded,
 }
 
 impl Failure {
     /// Every failure, for counters that must exist before their first use.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UpstreamSilent,
         Self::UpstreamUnreachable,
         Self::UpstreamRefused,
@@ -205,6 +247,7 @@ impl Failure {
         Self::KernelRefused,
         Self::KernelSilent,
         Self::Overloaded,
+        Self::ClientOverloaded,
     ];
 
     /// A stable word for logs and metric labels.
@@ -217,6 +260,7 @@ impl Failure {
             Self::KernelRefused => "kernel_refused",
             Self::KernelSilent => "kernel_silent",
             Self::Overloaded => "overloaded",
+            Self::ClientOverloaded => "client_overloaded",
         }
     }
 }
@@ -231,6 +275,7 @@ impl fmt::Display for Failure {
             Self::KernelRefused => "the kernel did not open the addresses",
             Self::KernelSilent => "the kernel did not acknowledge the addresses in time",
             Self::Overloaded => "too many queries are in flight",
+            Self::ClientOverloaded => "this client has too many queries in flight",
         })
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::cap::Reached;
 use super::decision::{Denial, Failure, Opening, PolicyId};
+use super::name::Name;
 use super::query::{Agent, Client, RecordKind};
 
 /// Something that happened, told once. The journal writes it as one JSON
@@ -72,6 +74,31 @@ pub enum Event {
         /// What is wrong with it, one line each.
         problems: Vec<String>,
     },
+    /// The configuration was read again and is in force.
+    ConfigLoaded {
+        /// The file.
+        path: String,
+        /// Settings that take effect at the next start, `table.key`.
+        waiting: Vec<String>,
+    },
+    /// A configuration was to replace the one in force, and cannot be used.
+    ConfigRefused {
+        /// The file.
+        path: String,
+        /// What is wrong with it, one line each.
+        problems: Vec<String>,
+    },
+    /// An operator closed leases by hand.
+    LeaseRevoked {
+        /// Those of this agent.
+        agent: Agent,
+        /// Under this name; under every name where there is none.
+        name: Option<Name>,
+        /// Kernel elements taken out.
+        elements: usize,
+        /// Flows that had been admitted, and were ended.
+        flows: usize,
+    },
     /// What the policy permits no longer was closed.
     Revoked {
         /// Kernel elements taken out.
@@ -114,6 +141,8 @@ pub enum Event {
         /// How many lines are missing.
         lines: usize,
     },
+    /// A cap was met; told at most once a second for each cap and client.
+    CapReached(Reached),
     /// The daemon stopped; the default drop stands.
     Stopped {
         /// The signal or command that ended it.
@@ -157,11 +186,15 @@ impl Event {
             Self::QueryFailed { .. } => "query.failed",
             Self::PolicyLoaded { .. } => "policy.loaded",
             Self::PolicyRefused { .. } => "policy.refused",
+            Self::ConfigLoaded { .. } => "config.loaded",
+            Self::ConfigRefused { .. } => "config.refused",
+            Self::LeaseRevoked { .. } => "lease.revoked",
             Self::Revoked { .. } => "policy.revoked",
             Self::WallUp { .. } => "wall.up",
             Self::TableRestored { .. } => "table.restored",
             Self::TableRepaired { .. } => "table.repaired",
             Self::JournalLost { .. } => "journal.lost",
+            Self::CapReached(_) => "cap.reached",
             Self::Stopped { .. } => "daemon.stopped",
         }
     }
@@ -212,6 +245,7 @@ struct Fields<'a> {
     elements_removed: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     elements_restored: Option<usize>,
+    waiting: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,6 +256,8 @@ struct Fields<'a> {
     listen: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cap: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
@@ -271,7 +307,21 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 warnings: (!warnings.is_empty()).then_some(warnings),
                 ..Self::default()
             },
-            Event::PolicyRefused { path, problems } => {
+            Event::ConfigLoaded { path, waiting } => Self {
+                event: code,
+                path: Some(path),
+                waiting: (!waiting.is_empty()).then_some(waiting),
+                ..Self::default()
+            },
+            Event::LeaseRevoked { agent, name, elements, flows } => Self {
+                event: code,
+                agent: Some(agent.as_str()),
+                name: name.as_ref().map(Name::as_str),
+                count: Some(*elements),
+                flows: Some(*flows),
+                ..Self::default()
+            },
+            Event::PolicyRefused { path, problems } | Event::ConfigRefused { path, problems } => {
                 Self { event: code, path: Some(path), problems: Some(problems), ..Self::default() }
             }
             Event::Revoked { elements, flows } => {
@@ -292,6 +342,14 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 ..Self::default()
             },
             Event::JournalLost { lines } => Self { event: code, count: Some(*lines), ..Self::default() },
+            Event::CapReached(Reached { cap, party, count }) => Self {
+                event: code,
+                cap: Some(cap.code()),
+                client: party.client.map(Client::address),
+                agent: party.agent.as_ref().map(Agent::as_str),
+                count: Some(usize::try_from(*count).unwrap_or(usize::MAX)),
+                ..Self::default()
+            },
             Event::Stopped { cause } => Self { event: code, cause: Some(cause), ..Self::default() },
         }
     }

@@ -5,27 +5,39 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::decision::{Decision, Opening};
+use super::identities::{Identities, Identity};
 use super::ledger::revision::{Holding, Verdict};
 use super::name::Name;
 use super::policy::Policy;
-use super::query::{Agent, Client, PortRange, Query, RecordKind};
+use super::query::{Client, PortRange, Query, RecordKind};
+use super::ranges;
 use super::time::WallTime;
 
-/// Who a client is: its principal, and every address it has.
-pub type Who<'a> = dyn Fn(Client) -> Option<(Agent, Arc<[Client]>)> + 'a;
+/// By what it is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Law<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// Who asks from which address; whoever is unknown may nothing.
+    pub identities: &'a Identities,
+    /// Special-purpose ranges that answers may carry all the same.
+    pub allow_ranges: &'a [IpNet],
+}
 
 /// Who reached which address, under which name and over which aliases.
 type Question = (Client, Name, Arc<[Name]>, IpAddr);
 
-/// Judges `holdings` under `policy`. Whoever is unknown may nothing.
-pub fn judge(policy: &Policy, holdings: Vec<Holding>, who: &Who<'_>, now: WallTime) -> Vec<Verdict> {
+/// Judges `holdings` under `law`.
+pub fn judge(law: Law<'_>, holdings: Vec<Holding>, now: WallTime) -> Vec<Verdict> {
     // Many elements rest on one answer: each port of a run is one.
     let mut known: HashMap<Question, Arc<[Opening]>> = HashMap::new();
     let mut judged = Vec::with_capacity(holdings.len());
     for holding in holdings {
         let question = (holding.asked_by, holding.name.clone(), Arc::clone(&holding.aliases), holding.key.address);
-        let openings = known.entry(question).or_insert_with(|| openings(policy, &holding, who, now));
+        let openings = known.entry(question).or_insert_with(|| openings(law, &holding, now));
         let of_protocol = openings.iter().filter(|opening| opening.protocol == holding.key.protocol);
         let permitted: Vec<PortRange> = of_protocol.map(|opening| opening.ports).collect();
         judged.push(Verdict { holding, permitted });
@@ -33,10 +45,16 @@ pub fn judge(policy: &Policy, holdings: Vec<Holding>, who: &Who<'_>, now: WallTi
     judged
 }
 
-/// What the policy would open for the holding's name on its address.
-fn openings(policy: &Policy, holding: &Holding, who: &Who<'_>, now: WallTime) -> Arc<[Opening]> {
-    let Some((agent, addresses)) = who(holding.asked_by) else { return Arc::default() };
+/// What would be opened for the holding's name on its address.
+fn openings(law: Law<'_>, holding: &Holding, now: WallTime) -> Arc<[Opening]> {
+    let Law { policy, identities, allow_ranges } = law;
+    let Some(Identity { agent, addresses }) = identities.of(holding.asked_by).cloned() else {
+        return Arc::default();
+    };
     let address = holding.key.address;
+    if !ranges::is_open(address, allow_ranges) {
+        return Arc::default();
+    }
     let query = Query {
         client: holding.asked_by,
         addresses,
@@ -56,14 +74,18 @@ fn openings(policy: &Policy, holding: &Holding, who: &Who<'_>, now: WallTime) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::config::CatchAllForbid;
+    use crate::core::config::{CatchAllForbid, ClientEntry};
     use crate::core::lease::{Key, Ports};
     use crate::core::policy::Sources;
-    use crate::core::query::{Port, Protocol};
+    use crate::core::query::{Agent, Port, Protocol};
 
     const NOW: WallTime = WallTime(1_700_000_000_000);
 
     fn verdict(policy: &str, aliases: &[&str], agent: Option<&str>) -> Vec<PortRange> {
+        verdict_within(policy, aliases, agent, &["203.0.113.0/24".parse().unwrap()])
+    }
+
+    fn verdict_within(policy: &str, aliases: &[&str], agent: Option<&str>, allow_ranges: &[IpNet]) -> Vec<PortRange> {
         let sources = Sources { policies: vec![("p.cedar".into(), policy.into())], ..Sources::default() };
         let policy = Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy;
         let client = Client::new("10.77.0.2".parse().unwrap());
@@ -75,8 +97,10 @@ mod tests {
             asked_by: client,
             aliases: aliases.iter().map(|alias| Name::parse(alias).unwrap()).collect(),
         };
-        let who = |_| agent.map(|agent| (Agent::parse(agent).unwrap(), Arc::from([client])));
-        judge(&policy, vec![holding], &who, NOW).remove(0).permitted
+        let entry = |agent| ClientEntry { addresses: Arc::from([client]), agent: Agent::parse(agent).unwrap() };
+        let identities = Identities::new(&agent.map(entry).into_iter().collect::<Vec<_>>());
+        let law = Law { policy: &policy, identities: &identities, allow_ranges };
+        judge(law, vec![holding], NOW).remove(0).permitted
     }
 
     const PERMIT: &str = r#"permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
@@ -94,6 +118,11 @@ mod tests {
         assert_eq!(verdict(PERMIT, &[], Some("ci")), []);
         assert_eq!(verdict(PERMIT, &[], None), []);
         assert_eq!(verdict(&format!("{PERMIT}{forbid}"), &["eu.example.net"], Some("claude")), []);
+    }
+
+    #[test]
+    fn an_address_in_a_range_that_is_allowed_no_longer_may_nothing() {
+        assert_eq!(verdict_within(PERMIT, &[], Some("claude"), &[]), []);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Leases that have run out are remembered for a while: flows outlive them,
 //! and a new policy ([`revision`]) has a word on those, too.
 
+mod accounts;
 mod lapsed;
 pub mod revision;
 
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::accounts::Accounts;
 use self::lapsed::Lapsed;
 use super::config::LeaseSettings;
 use super::decision::Reason;
@@ -30,8 +32,18 @@ use super::time::{Moment, Ttl};
 const COMMENT_LENGTH: usize = 251;
 
 /// How much longer than the ledger's the kernel's term of an element may be:
-/// it begins when the batch arrives, and ends with a tick of its clock.
-const LINGERS: Duration = Duration::from_secs(2);
+/// it is [kept](KEPT) longer, begins when the batch arrives, and ends with a
+/// tick of the kernel's clock.
+const LINGERS: Duration = Duration::from_secs(4);
+/// How much longer than the lease the kernel would keep its element if nobody
+/// took it out.
+///
+/// An element that has run out in the kernel takes room in its set until the
+/// kernel clears it away, which it does only in a while without commits
+/// (`nft_rhash_gc` gives up when the ruleset has changed meanwhile): under
+/// steady load, never. So the firewall takes elements out in time, and the
+/// kernel's own timeout is for the day on which the daemon is gone.
+const KEPT: Duration = Duration::from_secs(2);
 
 /// The table of leases.
 #[derive(Debug)]
@@ -41,7 +53,7 @@ pub struct Ledger {
     expiries: BTreeSet<(Moment, Key)>,
     /// The keys with a run of ports, which have to be found by overlap.
     runs: BTreeSet<Key>,
-    held: HashMap<Client, u32>,
+    accounts: Accounts,
     lapsed: Lapsed,
 }
 
@@ -126,6 +138,7 @@ pub enum Change {
 pub struct Plan {
     next: HashMap<Key, Option<Next>>,
     added: HashMap<Client, u32>,
+    added_keys: usize,
 }
 
 /// A lease as it will be.
@@ -156,7 +169,7 @@ impl Ledger {
             leases: HashMap::new(),
             expiries: BTreeSet::new(),
             runs: BTreeSet::new(),
-            held: HashMap::new(),
+            accounts: Accounts::default(),
             lapsed: Lapsed::default(),
         }
     }
@@ -165,8 +178,8 @@ impl Ledger {
     /// an answer resting on it may carry at most.
     ///
     /// # Errors
-    /// [`Reason::TooManyLeases`] when the client would hold too many; the plan
-    /// is as it was.
+    /// When the client, its name, or all clients together would hold too many;
+    /// the plan is as it was.
     pub fn plan(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<Ttl, Reason> {
         let term = Term::of(wanted, &self.settings, now);
         self.count(plan, now, wanted)?;
@@ -176,7 +189,7 @@ impl Ledger {
                 let next = match self.lease(plan, &piece, now) {
                     None => self.anew(plan, &piece, Lease { account: wanted.client, holders: vec![holder] }, now),
                     Some(lease) if lease.is_held_by(&holder, term.needed_until) => continue,
-                    Some(lease) => lease.held_also_by(holder, now),
+                    Some(lease) => lease.clone().held_also_by(holder, now),
                 };
                 plan.next.insert(piece, Some(next));
             }
@@ -187,10 +200,10 @@ impl Ledger {
     /// Writes down what the kernel has acknowledged.
     pub fn commit(&mut self, plan: Plan) {
         for (key, next) in plan.next {
-            self.forget(&key);
+            let before = self.take_out(&key);
+            self.accounts.replace(before.as_ref(), next.as_ref().map(|next| &next.lease));
             if let Some(Next { lease, .. }) = next {
                 self.lapsed.take(&key);
-                *self.held.entry(lease.account).or_default() += 1;
                 self.expiries.insert((lease.until(), key));
                 if matches!(key.ports, Ports::Run(_)) {
                     self.runs.insert(key);
@@ -200,17 +213,19 @@ impl Ledger {
         }
     }
 
-    /// Forgets every lease that has run out; the kernel has done so by itself.
-    pub fn expire(&mut self, now: Moment) -> usize {
-        let mut expired = 0;
+    /// Forgets every lease that has run out, and says what the kernel has to
+    /// be told of it before it comes to that itself.
+    pub fn expire(&mut self, now: Moment) -> Vec<Change> {
+        let mut expired = Vec::new();
         while let Some((until, key)) = self.expiries.first().copied() {
             if until > now {
                 break;
             }
-            if let Some(lease) = self.forget(&key) {
+            if let Some(lease) = self.take_out(&key) {
+                self.accounts.replace(Some(&lease), None);
                 self.lapsed.remember(key, lease, self.settings.set_size);
             }
-            expired += 1;
+            expired.push(Change::Remove(key));
         }
         expired
     }
@@ -225,6 +240,16 @@ impl Ledger {
     pub fn change(&self, key: &Key, now: Moment, relabelled: bool) -> Option<Change> {
         let lease = self.leases.get(key).filter(|lease| lease.until() > now)?;
         Some(lease.as_change(*key, now, relabelled))
+    }
+
+    /// From here on, leases are made by `settings`; those there are stay.
+    pub const fn set_settings(&mut self, settings: LeaseSettings) {
+        self.settings = settings;
+    }
+
+    /// Whether there is a lease of exactly this key now.
+    pub fn is_live(&self, key: &Key, now: Moment) -> bool {
+        self.leases.get(key).is_some_and(|lease| lease.until() > now)
     }
 
     /// Every lease there is.
@@ -260,42 +285,48 @@ impl Ledger {
         self.leases.is_empty()
     }
 
-    /// Holds the client to its cap.
+    /// Holds the client, the name and everybody together to their caps.
     fn count(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<(), Reason> {
-        let new = wanted.keys().filter(|key| self.lease(plan, key, now).is_none()).count();
+        let (mut new_keys, mut new) = (0, 0u32);
+        for key in wanted.keys() {
+            let lease = self.lease(plan, &key, now);
+            new_keys += usize::from(lease.is_none());
+            new += u32::from(lease.is_none_or(|lease| lease.names().all(|name| *name != wanted.name)));
+        }
         if new == 0 {
             return Ok(());
         }
-        let planned = plan.added.get(&wanted.client).copied().unwrap_or(0);
-        let added = planned.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
-        let held = self.held.get(&wanted.client).copied().unwrap_or(0);
-        if held.saturating_add(added) > self.settings.per_client {
+        let LeaseSettings { per_client, per_name, total, .. } = self.settings;
+        if self.accounts.of_name(wanted.client, &wanted.name).saturating_add(new) > per_name {
+            return Err(Reason::TooManyLeasesOfName);
+        }
+        let added = plan.added.get(&wanted.client).copied().unwrap_or(0).saturating_add(new);
+        if self.accounts.of(wanted.client).saturating_add(added) > per_client {
             return Err(Reason::TooManyLeases);
         }
+        let added_keys = plan.added_keys + new_keys;
+        if new_keys > 0 && self.leases.len() + added_keys > usize::try_from(total).unwrap_or(usize::MAX) {
+            return Err(Reason::TooManyLeasesInAll);
+        }
         plan.added.insert(wanted.client, added);
+        plan.added_keys = added_keys;
         Ok(())
     }
 
-    fn forget(&mut self, key: &Key) -> Option<Lease> {
+    fn take_out(&mut self, key: &Key) -> Option<Lease> {
         let lease = self.leases.remove(key)?;
         self.runs.remove(key);
         self.expiries.remove(&(lease.until(), *key));
-        if let Some(held) = self.held.get_mut(&lease.account) {
-            *held = held.saturating_sub(1);
-            if *held == 0 {
-                self.held.remove(&lease.account);
-            }
-        }
         Some(lease)
     }
 
     /// The live lease of `key`, as it would be after `plan`.
-    fn lease(&self, plan: &Plan, key: &Key, now: Moment) -> Option<Lease> {
+    fn lease<'a>(&'a self, plan: &'a Plan, key: &Key, now: Moment) -> Option<&'a Lease> {
         let lease = match plan.next.get(key) {
             Some(next) => next.as_ref().map(|next| &next.lease),
             None => self.leases.get(key),
         };
-        lease.filter(|lease| lease.until() > now).cloned()
+        lease.filter(|lease| lease.until() > now)
     }
 
     /// A lease where there is none any more. The kernel may hold the element
@@ -320,7 +351,7 @@ impl Ledger {
             if cuts.len() < 2 {
                 continue;
             }
-            let Some(lease) = self.lease(plan, &neighbour, now) else { continue };
+            let Some(lease) = self.lease(plan, &neighbour, now).cloned() else { continue };
             plan.next.insert(neighbour, None);
             let cut_keys = cuts.into_iter().map(|cut| Key { ports: Ports::Run(cut), ..key });
             plan.next.extend(cut_keys.map(|key| (key, Some(lease.clone().into_first()))));
@@ -374,7 +405,7 @@ impl Lease {
     }
 
     fn as_change(&self, key: Key, now: Moment, relabelled: bool) -> Change {
-        Change::Set { key, lifetime: self.until().left(now), comment: self.comment(), relabelled }
+        Change::Set { key, lifetime: self.until().left(now) + KEPT, comment: self.comment(), relabelled }
     }
 
     /// The same lease with `holder` among its holders, without those that have

@@ -5,9 +5,12 @@
 //! argument ([`time::Moment`]), files are text that somebody else read, and
 //! packets are values that somebody else parsed. A test keeps it that way.
 
+pub mod budget;
+pub mod cap;
 pub mod config;
 pub mod decision;
 pub mod event;
+pub mod identities;
 pub mod judge;
 pub mod lease;
 pub mod ledger;
@@ -17,6 +20,7 @@ pub mod problem;
 pub mod query;
 pub mod question;
 pub mod ranges;
+pub mod rate;
 pub mod record;
 pub mod rule;
 pub mod screen;

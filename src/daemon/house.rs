@@ -6,35 +6,42 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::mode_name;
-use super::reload::Reloading;
+use super::service::ServiceManager;
+use super::standing::{Reloading, Told};
 use crate::clients::Clients;
-use crate::control::{House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport};
-use crate::core::config::{Config, Mode, PacketVerdict};
+use crate::control::{
+    House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport, RevokeReport, RevokeRequest,
+};
+use crate::core::config::{Mode, PacketVerdict};
+use crate::core::event::{Event, Report};
 use crate::core::query::{Client, PortRange};
 use crate::gate::InForce;
-use crate::nft::firewall::{Firewall, LeaseView, StaticView};
+use crate::journal::Journal;
+use crate::nft::firewall::{Firewall, LeaseView, Selection, StaticView, Withdrawn};
 use crate::nft::inspect;
 
 /// The running daemon, as the control interface sees it. It exists once the
 /// wall stands and questions are answered.
 pub(super) struct DaemonHouse {
-    config: Config,
     in_force: Arc<ArcSwap<InForce>>,
     clients: Clients,
     firewall: Firewall,
     reloading: Reloading,
+    service: ServiceManager,
+    journal: Arc<Journal>,
     started: Instant,
 }
 
 impl DaemonHouse {
     pub(super) fn new(
-        config: Config,
         in_force: Arc<ArcSwap<InForce>>,
         clients: Clients,
         firewall: Firewall,
         reloading: Reloading,
+        service: ServiceManager,
+        journal: Arc<Journal>,
     ) -> Self {
-        Self { config, in_force, clients, firewall, reloading, started: Instant::now() }
+        Self { in_force, clients, firewall, reloading, service, journal, started: Instant::now() }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -66,34 +73,44 @@ impl DaemonHouse {
     }
 }
 
+fn named(view: &StaticView) -> String {
+    format!("{} {}/{}", view.grant.addresses(), spell(view.grant.ports), view.grant.protocol)
+}
+
 fn spell(ports: PortRange) -> String {
     if ports == PortRange::ALL { "every".to_owned() } else { ports.to_string() }
 }
 
 impl House for DaemonHouse {
     fn is_ready(&self) -> bool {
-        self.firewall.is_standing()
+        self.service.is_ready() && self.firewall.is_standing()
     }
 
     async fn status(&self) -> HouseStatus {
-        let (Mode::Gateway { interfaces } | Mode::Sidecar { interfaces }) = &self.config.wall.mode;
+        let config = self.reloading.running();
+        let Told { loaded_at, watch, waiting, totals, refused } = self.reloading.told();
+        let (Mode::Gateway { interfaces } | Mode::Sidecar { interfaces }) = &config.wall.mode;
         HouseStatus {
             uptime_seconds: self.started.elapsed().as_secs(),
-            mode: mode_name(&self.config.wall.mode).to_owned(),
-            table: format!("inet {}", self.config.wall.table.as_str()),
-            verdict: match self.config.wall.verdict {
+            mode: mode_name(&config.wall.mode).to_owned(),
+            table: format!("inet {}", config.wall.table.as_str()),
+            verdict: match config.wall.verdict {
                 PacketVerdict::Drop => "drop".to_owned(),
                 PacketVerdict::Reject => "reject".to_owned(),
             },
             interfaces: interfaces.iter().map(|interface| interface.as_str().to_owned()).collect(),
-            listen: self.config.dns.listen.iter().map(ToString::to_string).collect(),
-            upstream: self.config.dns.upstream.iter().map(ToString::to_string).collect(),
-            policy: self.config.policy.path.display().to_string(),
+            listen: config.dns.listen.iter().map(ToString::to_string).collect(),
+            upstream: config.dns.upstream.iter().map(ToString::to_string).collect(),
+            policy: config.policy.path.display().to_string(),
             policies: self.in_force.load().policy.len(),
-            clients: self.clients.len(),
+            loaded_at,
+            watch,
+            waiting,
+            reloads: totals,
+            clients: self.clients.known().len(),
             leases: self.firewall.leases().await.len(),
             statics: self.firewall.statics().await.len(),
-            refused: self.reloading.refused(),
+            refused,
         }
     }
 
@@ -110,8 +127,33 @@ impl House for DaemonHouse {
         self.reloading.reload().await.ok_or_else(|| "the daemon is about to stop".to_owned())
     }
 
+    async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, String> {
+        let RevokeRequest { agent, name } = request;
+        let clients = self.clients.known().addresses_of(&agent);
+        let agent_is_known = !clients.is_empty();
+        let selection = Selection { clients: clients.clone(), name: name.clone() };
+        let Withdrawn { names, shared, closed } =
+            self.firewall.withdraw(selection).await.map_err(|error| error.to_string())?;
+        // In sidecar mode they open from every address of this namespace.
+        let everybody = self.reloading.running().wall.mode.is_sidecar();
+        let is_theirs = |view: &&StaticView| everybody || clients.contains(&view.grant.client);
+        let report = RevokeReport {
+            agent_is_known,
+            names: names.iter().map(ToString::to_string).collect(),
+            closed_elements: closed.elements,
+            shared_elements: shared,
+            ended_flows: closed.flows,
+            named_by_policy: self.firewall.statics().await.iter().filter(is_theirs).map(named).collect(),
+        };
+        if report.found() {
+            let (elements, flows) = (closed.elements, closed.flows);
+            self.journal.report(Event::LeaseRevoked { agent, name, elements, flows });
+        }
+        Ok(report)
+    }
+
     async fn kernel(&self) -> Result<KernelCounts, String> {
-        let table = self.config.wall.table.clone();
+        let table = self.reloading.running().wall.table.clone();
         // `nft` takes its time with large sets; answers must not wait for it.
         let read = tokio::task::spawn_blocking(move || Ok((inspect::counters(&table)?, inspect::refused(&table)?)));
         let (counters, refused) =

@@ -7,10 +7,15 @@
 
 mod background;
 mod house;
+mod reading;
 mod reload;
+mod service;
+mod standing;
 mod statics;
+mod watching;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,17 +24,22 @@ use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::background::Background;
 use self::house::DaemonHouse;
-use self::reload::Reloader;
+use self::reading::{Fingerprint, Present};
+use self::reload::{Parts, Reloader};
+use self::service::ServiceManager;
+use self::standing::Reloading;
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
-use crate::core::config::{Config, Mode};
+use crate::core::config::{Config, Mode, PolicySettings};
 use crate::core::event::{Event, Report};
+use crate::core::identities::Identities;
 use crate::core::lease::Generation;
-use crate::core::policy::Loaded;
+use crate::core::policy::{Loaded, Policy};
 use crate::core::problem::Problem;
 use crate::core::screen::Rules;
 use crate::core::time::{Ttl, WallTime};
@@ -73,12 +83,12 @@ pub enum Error {
     Start(#[from] io::Error),
 }
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon on the configuration in `file` until it is told to stop.
 ///
 /// # Errors
 /// When it cannot start. It never starts open: whatever fails after the rules
 /// are loaded leaves them loaded.
-pub fn serve(config: Config) -> Result<(), Error> {
+pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let config = host::complete(config);
     host::take_up_capabilities()?;
     host::require(&config)?;
@@ -86,18 +96,26 @@ pub fn serve(config: Config) -> Result<(), Error> {
         tracing::warn!("{advice}");
     }
     let background = Background::start()?;
-    let (path, reading) = (config.policy.path.clone(), config.policy.catch_all_forbid);
-    let loaded = background.first(move || policy_files::load(&path, reading)).map_err(io::Error::other)??;
+    let settings = config.policy.clone();
+    let (loaded, fingerprint) = background.first(move || first_policy(&settings)).map_err(io::Error::other)??;
     let journal = Arc::new(Journal::open(config.journal.path.as_deref())?);
     let runtime = Runtime::new()?;
-    let result = runtime.block_on(stand(&config, loaded, background, &journal));
+    let result = runtime.block_on(stand(&config, file, loaded, fingerprint, background, &journal));
     journal.close();
     result
 }
 
 /// Puts the wall up, answers until a signal comes, and lets go.
-async fn stand(config: &Config, loaded: Loaded, background: Background, journal: &Arc<Journal>) -> Result<(), Error> {
-    // From here on it means: read the policy again.
+async fn stand(
+    config: &Config,
+    file: &Path,
+    loaded: Loaded,
+    fingerprint: Fingerprint,
+    background: Background,
+    journal: &Arc<Journal>,
+) -> Result<(), Error> {
+    let service = ServiceManager::from_environment()?;
+    // From here on it means: read everything again.
     let hangup = signal(SignalKind::hangup())?;
     // Two daemons would undo each other's work: the socket is taken first.
     let control = ControlSocket::bind(&config.control.socket)?;
@@ -116,40 +134,55 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
     };
     let firewall = Firewall::start(setup, Arc::clone(journal))?;
 
-    let clients = Clients::new(&config.clients);
-    let rules = Rules { allow_ranges: config.wall.allow_ranges.clone(), max_ttl: Ttl::within(config.lease.max) };
-    let first = InForce { policy: loaded.policy, generation: Generation::FIRST };
-    let in_force = Arc::new(ArcSwap::from_pointee(first));
-    let (mut reloader, reloading) = Reloader::new(
-        config.policy.path.clone(),
-        config.policy.catch_all_forbid,
-        Arc::clone(&in_force),
-        clients.clone(),
-        firewall.clone(),
-        background,
-        Arc::clone(journal),
-    );
-    reloader.open_statics().await?;
-    let gate = Gate::new(Arc::clone(&in_force), Forwarder::new(&config.dns, rules), firewall.clone());
+    let _alive = OnDrop(tokio::spawn(service.clone().keep_alive(firewall.clone())));
+
+    let identities = Arc::new(Identities::new(&config.clients));
+    let clients = Clients::new(Arc::clone(&identities));
+    let policy = Arc::new(loaded.policy);
+    let in_force = Arc::new(ArcSwap::from_pointee(InForce {
+        policy: Arc::clone(&policy),
+        identities,
+        allow_ranges: config.wall.allow_ranges.as_slice().into(),
+        generation: Generation::FIRST,
+    }));
+    let forwarder = Forwarder::new(&config.dns, screening(config));
+    let gate = Gate::new(Arc::clone(&in_force), forwarder.clone(), firewall.clone(), config.names);
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));
 
+    let parts = Parts {
+        in_force: Arc::clone(&in_force),
+        clients: clients.clone(),
+        forwarder: forwarder.clone(),
+        answering: handler.settings(),
+        firewall: firewall.clone(),
+        background,
+        journal: Arc::clone(journal),
+        service: service.clone(),
+    };
+    let present = Present::first(config, policy, fingerprint);
+    let (mut reloader, reloading) = Reloader::new(file.to_owned(), present, parts);
+    reloader.open_statics().await?;
+    reloader.begin().await;
+
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(config.clone(), in_force, clients, firewall, reloading);
+    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal));
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
     let mut reloader = tokio::spawn(reloader.run(hangup));
     journal.report(up_event(config));
+    let _readiness = OnDrop(tokio::spawn(become_ready(forwarder, service.clone(), reloading)));
 
     let cause = tokio::select! {
         cause = signalled() => cause?,
         _ = &mut resolver => return Err(Error::Ended("the DNS listeners")),
         _ = &mut operator => return Err(Error::Ended("the control socket")),
-        _ = &mut reloader => return Err(Error::Ended("the reloading of the policy")),
+        _ = &mut reloader => return Err(Error::Ended("the reloading")),
     };
+    service.stopping();
     stop.send_replace(true);
     let drained = timeout(DRAIN, async { (resolver.await, operator.await) }).await;
     if drained.is_err() {
@@ -157,6 +190,37 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
     }
     journal.report(Event::Stopped { cause });
     Ok(())
+}
+
+/// Says that the wall is ready, once an upstream server has answered or is
+/// known not to.
+async fn become_ready(forwarder: Forwarder, service: ServiceManager, reloading: Reloading) {
+    for (server, failure) in forwarder.probe().await {
+        tracing::warn!("the upstream server {server} does not answer: {failure}");
+    }
+    service.ready(&reloading.in_one_line());
+}
+
+/// A task that ends with whoever holds this.
+struct OnDrop(JoinHandle<()>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The policy that the daemon starts with, and what stands for its text.
+fn first_policy(settings: &PolicySettings) -> Result<(Loaded, Fingerprint), policy_files::Error> {
+    let sources = policy_files::read(&settings.path)?;
+    let fingerprint = Fingerprint::of(&sources, settings.catch_all_forbid);
+    let loaded = Policy::load(&sources, settings.catch_all_forbid).map_err(policy_files::Error::Wrong)?;
+    Ok((loaded, fingerprint))
+}
+
+/// The rules for what comes back from upstream.
+fn screening(config: &Config) -> Rules {
+    Rules { allow_ranges: config.wall.allow_ranges.clone(), max_ttl: Ttl::within(config.lease.max) }
 }
 
 fn policy_event(config: &Config, loaded: &Loaded) -> Event {

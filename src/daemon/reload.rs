@@ -1,99 +1,102 @@
-//! How one policy follows another, and what that ends.
+//! How one policy, and one configuration, follows another, and what that ends.
 //!
-//! A policy is read and loaded away from the threads that answer; whatever is
-//! wrong with it, the one in force stays. Once the new one is in force, the
-//! firewall opens nothing any more that an older one permitted, and what was
-//! opened so far is judged again. ARCHITECTURE.md says why nothing slips
-//! through in between.
+//! Both are read away from the threads that answer; whatever is wrong with
+//! either, what was in force stays, all of it. Once the new is in force, the
+//! firewall opens nothing any more that the old permitted, and what was opened
+//! so far is judged again. ARCHITECTURE.md says why nothing slips through in
+//! between.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use jiff::Timestamp;
+use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::background::Background;
-use super::{statics, wall_time};
+use super::reading::{self, Found, Present, Unusable, Usable, What};
+use super::service::ServiceManager;
+use super::standing::{Reloading, Standing};
+use super::watching::{Quiet, Watch};
+use super::{screening, statics, wall_time};
 use crate::clients::Clients;
-use crate::control::{RefusedPolicy, ReloadReport};
-use crate::core::config::CatchAllForbid;
+use crate::control::{ReloadReport, Watching};
+use crate::core::config::{Config, Step};
 use crate::core::event::{Event, Report};
+use crate::core::identities::Identities;
 use crate::core::judge::judge;
-use crate::core::ledger::revision::{Holding, Verdict};
-use crate::core::policy::Loaded;
-use crate::core::problem::Problem;
+use crate::core::ledger::revision::Verdict;
+use crate::core::policy::Policy;
+use crate::dns::{Forwarder, Settings};
 use crate::gate::InForce;
 use crate::journal::Journal;
 use crate::nft;
 use crate::nft::firewall::{Closed, Firewall};
-use crate::policy_files;
 
-/// Requests to load the policy again that may wait for one that is under way.
+/// Requests to read everything again that may wait for one that is under way.
 const QUEUE: usize = 16;
 /// The shortest rest between two looks at policies that look at the time, and
 /// how soon a look that failed is repeated.
 const REST: Duration = Duration::from_secs(1);
 
-/// The task that loads the policy again when it is told to, and looks after
-/// what the policy opens by itself.
+/// What of the daemon a reload changes.
+pub(super) struct Parts {
+    pub(super) in_force: Arc<ArcSwap<InForce>>,
+    pub(super) clients: Clients,
+    pub(super) forwarder: Forwarder,
+    pub(super) answering: Arc<ArcSwap<Settings>>,
+    pub(super) firewall: Firewall,
+    pub(super) background: Background,
+    pub(super) journal: Arc<Journal>,
+    pub(super) service: ServiceManager,
+}
+
+/// The task that reads configuration and policy again when it is told to or
+/// when they change, and looks after what the policy opens by itself.
 pub(super) struct Reloader {
-    path: PathBuf,
-    reading: CatchAllForbid,
-    in_force: Arc<ArcSwap<InForce>>,
-    clients: Clients,
-    firewall: Firewall,
-    background: Background,
-    journal: Arc<Journal>,
+    file: PathBuf,
+    present: Present,
+    parts: Parts,
+    standing: Arc<Standing>,
     requests: mpsc::Receiver<oneshot::Sender<ReloadReport>>,
-    refused: Arc<ArcSwapOption<RefusedPolicy>>,
+    watch: Arc<Mutex<Watch>>,
+    quiet: Quiet,
     /// When the addresses that the policy names have to be judged again.
     renewal: Option<Instant>,
 }
 
-/// What the rest of the daemon knows of the reloader.
-#[derive(Clone)]
-pub(super) struct Reloading {
-    requests: mpsc::Sender<oneshot::Sender<ReloadReport>>,
-    refused: Arc<ArcSwapOption<RefusedPolicy>>,
-}
-
-impl Reloading {
-    /// Has the policy loaded again; `None` when the daemon is about to stop.
-    pub(super) async fn reload(&self) -> Option<ReloadReport> {
-        let (reply, report) = oneshot::channel();
-        self.requests.send(reply).await.ok()?;
-        report.await.ok()
-    }
-
-    /// The last attempt, if it failed.
-    pub(super) fn refused(&self) -> Option<RefusedPolicy> {
-        self.refused.load().as_deref().cloned()
-    }
+/// Why everything is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The start: files may have changed before they were watched.
+    Start,
+    /// Somebody said so.
+    Told,
+    /// Files have changed.
+    Change,
 }
 
 impl Reloader {
-    /// A reloader of the policy at `path`, which is `in_force`.
-    pub(super) fn new(
-        path: PathBuf,
-        reading: CatchAllForbid,
-        in_force: Arc<ArcSwap<InForce>>,
-        clients: Clients,
-        firewall: Firewall,
-        background: Background,
-        journal: Arc<Journal>,
-    ) -> (Self, Reloading) {
+    /// A reloader of the configuration in `file`, where what is `present` is
+    /// in force.
+    pub(super) fn new(file: PathBuf, present: Present, parts: Parts) -> (Self, Reloading) {
         let (sender, requests) = mpsc::channel(QUEUE);
-        let refused: Arc<ArcSwapOption<RefusedPolicy>> = Arc::default();
-        let reloading = Reloading { requests: sender, refused: Arc::clone(&refused) };
-        (
-            Self { path, reading, in_force, clients, firewall, background, journal, requests, refused, renewal: None },
-            reloading,
-        )
+        let standing = Arc::new(Standing::new(present.running.clone()));
+        let reloading = Reloading::new(sender, Arc::clone(&standing));
+        let watch = Arc::new(Mutex::new(Watch::new()));
+        let reloader = Self { file, present, parts, standing, requests, watch, quiet: Quiet::default(), renewal: None };
+        (reloader, reloading)
+    }
+
+    /// Watches the files from here on, where the configuration says so, and
+    /// takes up what has changed since they were first read.
+    pub(super) async fn begin(&mut self) {
+        if self.present.running.policy.watch {
+            self.reload(Cause::Start).await;
+        }
     }
 
     /// Opens what the policy in force names by address, and closes what it
@@ -102,28 +105,32 @@ impl Reloader {
     /// # Errors
     /// When the kernel does not hold it afterwards.
     pub(super) async fn open_statics(&mut self) -> Result<Closed, nft::Error> {
-        let (in_force, clients) = (self.in_force.load_full(), self.clients.clone());
-        let judged = spawn_blocking(move || statics::wanted(&in_force.policy, &clients, wall_time()));
+        let in_force = self.parts.in_force.load_full();
+        let judged = spawn_blocking(move || statics::wanted(&in_force.policy, &in_force.identities, wall_time()));
         let (wanted, valid_for) = judged.await.unwrap_or_else(|error| {
             tracing::error!("judging the addresses that the policy names broke off, so all are closed: {error}");
             (Vec::new(), Some(REST))
         });
         self.renewal = valid_for.map(|valid_for| Instant::now() + valid_for.max(REST));
-        self.firewall.set_statics(wanted).await
+        self.parts.firewall.set_statics(wanted).await
     }
 
     /// Works until it is dropped.
     pub(super) async fn run(mut self, mut hangup: Signal) {
+        let changed = lock(&self.watch).changed();
         loop {
-            // Where nothing has to be renewed, the branch is off.
+            // Where nothing has to be renewed or read, the branch is off.
             let renewal = self.renewal.unwrap_or_else(Instant::now);
+            let complete = self.quiet.until().unwrap_or_else(Instant::now);
             tokio::select! {
-                Some(()) = hangup.recv() => drop(self.reload().await),
+                Some(()) = hangup.recv() => drop(self.reload(Cause::Told).await),
                 Some(reply) = self.requests.recv() => {
-                    let report = self.reload().await;
+                    let report = self.reload(Cause::Told).await;
                     // Whoever asked may have gone.
                     let _ = reply.send(report);
                 }
+                () = changed.notified() => self.quiet.disturb(Instant::now()),
+                () = sleep_until(complete), if self.quiet.until().is_some() => drop(self.reload(Cause::Change).await),
                 () = sleep_until(renewal), if self.renewal.is_some() => self.renew().await,
                 else => return,
             }
@@ -140,41 +147,97 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self) -> ReloadReport {
-        let (path, reading) = (self.path.clone(), self.reading);
-        match self.background.run(move || policy_files::load(&path, reading)).await {
-            Ok(Ok(loaded)) => self.enact(loaded).await,
-            Ok(Err(policy_files::Error::Wrong(problems))) => {
-                self.refuse(problems.iter().map(Problem::on_one_line).collect())
+    async fn reload(&mut self, cause: Cause) -> ReloadReport {
+        if cause == Cause::Told {
+            self.parts.service.reloading();
+        }
+        self.quiet = Quiet::default();
+        let (file, present, watch) = (self.file.clone(), self.present.clone(), Arc::clone(&self.watch));
+        // The watches first: what changes while it is read is read again.
+        let read = self.parts.background.run(move || {
+            let watching = set_up(&watch, &file, &present.wanted);
+            (watching, reading::read(&file, &present, cause == Cause::Told))
+        });
+        let report = match read.await {
+            Ok((watching, found)) => {
+                self.standing.set_watch(watching);
+                self.take(found, cause).await
             }
-            Ok(Err(error)) => self.refuse(vec![error.to_string()]),
-            Err(error) => self.refuse(vec![format!("loading it broke off: {error}")]),
+            Err(error) => {
+                let problems = vec![format!("loading it broke off: {error}")];
+                let path = self.present.running.policy.path.clone();
+                self.refuse(Unusable { what: What::Policy, path, problems })
+            }
+        };
+        self.parts.service.reloaded(&self.standing.in_one_line());
+        report
+    }
+
+    async fn take(&mut self, found: Found, cause: Cause) -> ReloadReport {
+        match found {
+            Found::Unchanged => {
+                if cause == Cause::Change {
+                    self.standing.count_unchanged();
+                }
+                ReloadReport { loaded: true, ..ReloadReport::default() }
+            }
+            Found::Unusable(reading, unusable) => {
+                self.present.read_last = reading;
+                self.refuse(unusable)
+            }
+            Found::Usable(usable) => {
+                self.parts.service.reloading();
+                self.enact(*usable).await
+            }
         }
     }
 
-    fn refuse(&self, problems: Vec<String>) -> ReloadReport {
-        let at = Timestamp::now().to_string();
-        self.refused.store(Some(Arc::new(RefusedPolicy { at, problems: problems.clone() })));
-        let path = self.path.display().to_string();
-        self.journal.report(Event::PolicyRefused { path: path.clone(), problems: problems.clone() });
+    fn refuse(&self, unusable: Unusable) -> ReloadReport {
+        let Unusable { what, path, problems } = unusable;
+        self.standing.refuse(problems.clone());
+        let path = path.display().to_string();
+        self.parts.journal.report(match what {
+            What::Configuration => Event::ConfigRefused { path: path.clone(), problems: problems.clone() },
+            What::Policy => Event::PolicyRefused { path: path.clone(), problems: problems.clone() },
+        });
         ReloadReport { loaded: false, policy: path, problems, ..ReloadReport::default() }
     }
 
-    /// Puts the policy into force. The order matters: first nobody is judged
-    /// by the old one any more, then the firewall takes nothing of it any
+    /// Puts what was read into force. The order matters: first nobody is
+    /// judged by the old any more, then the firewall takes nothing of it any
     /// more, then what it opened is judged.
-    async fn enact(&mut self, loaded: Loaded) -> ReloadReport {
-        let path = self.path.display().to_string();
-        let policies = loaded.policy.len();
-        let warnings: Vec<_> = loaded.warnings.iter().map(Problem::on_one_line).collect();
-        let generation = self.in_force.load().generation.next();
-        let in_force = Arc::new(InForce { policy: loaded.policy, generation });
-        let former = self.in_force.swap(Arc::clone(&in_force));
-        tokio::spawn(let_go(former, self.background.clone()));
-        self.refused.store(None);
-        self.journal.report(Event::PolicyLoaded { path: path.clone(), policies, warnings: warnings.clone() });
+    async fn enact(&mut self, usable: Usable) -> ReloadReport {
+        let Usable { reading, fingerprint, wanted, step, is_configured_anew, policy, warnings } = usable;
+        let Step { config, waiting } = step;
+        let former = std::mem::replace(
+            &mut self.present,
+            Present { wanted, running: config.clone(), policy: Arc::clone(&policy), fingerprint, read_last: reading },
+        );
+        if is_watched_otherwise(&former.wanted, &self.present.wanted) {
+            self.quiet.disturb(Instant::now());
+        }
+        self.replace_parts(&former.running, &config);
+        let in_force = self.replace_law(&config, policy);
 
-        let mut report = ReloadReport { loaded: true, policy: path, policies, warnings, ..ReloadReport::default() };
+        let waiting: Vec<_> = waiting.into_iter().map(ToOwned::to_owned).collect();
+        let mut report = ReloadReport {
+            loaded: true,
+            policy: config.policy.path.display().to_string(),
+            policies: in_force.policy.len(),
+            waiting: waiting.clone(),
+            warnings: warnings.clone().unwrap_or_default(),
+            ..ReloadReport::default()
+        };
+        if is_configured_anew {
+            let path = self.file.display().to_string();
+            self.parts.journal.report(Event::ConfigLoaded { path, waiting: waiting.clone() });
+        }
+        if let Some(warnings) = warnings {
+            let (path, policies) = (report.policy.clone(), report.policies);
+            self.parts.journal.report(Event::PolicyLoaded { path, policies, warnings });
+        }
+        self.standing.load(config, waiting);
+
         match self.enforce(in_force).await {
             Ok(closed) => {
                 report.closed_elements = closed.elements;
@@ -189,20 +252,51 @@ impl Reloader {
         report
     }
 
-    async fn enforce(&mut self, in_force: Arc<InForce>) -> Result<Closed, nft::Error> {
-        let holdings = self.firewall.supersede(in_force.generation).await?;
-        let named = self.open_statics().await;
-        let clients = self.clients.clone();
-        let to_judge = holdings.clone();
-        let judged = self.background.run(move || {
-            let who = |client| clients.identify(client).map(|identity| (identity.agent, identity.addresses));
-            judge(&in_force.policy, to_judge, &who, wall_time())
+    /// What each part goes by, other than the law.
+    fn replace_parts(&self, former: &Config, config: &Config) {
+        let Parts { forwarder, answering, .. } = &self.parts;
+        let asks_as_before = former.dns.upstream == config.dns.upstream
+            && former.dns.upstream_timeout == config.dns.upstream_timeout
+            && former.dns.cache_entries == config.dns.cache_entries;
+        // With another rule, what is in the cache was screened wrongly.
+        if !asks_as_before || screening(former) != screening(config) {
+            forwarder.replace(&config.dns, screening(config));
+        }
+        answering.store(Arc::new(Settings::from(&config.dns)));
+    }
+
+    /// Policy, clients and ranges: from here on, queries are judged by them.
+    fn replace_law(&self, config: &Config, policy: Arc<Policy>) -> Arc<InForce> {
+        let Parts { in_force, clients, background, .. } = &self.parts;
+        let identities = Arc::new(Identities::new(&config.clients));
+        let now = Arc::new(InForce {
+            policy,
+            identities: Arc::clone(&identities),
+            allow_ranges: config.wall.allow_ranges.as_slice().into(),
+            generation: in_force.load().generation.next(),
         });
+        let former = in_force.swap(Arc::clone(&now));
+        clients.replace(identities);
+        tokio::spawn(let_go(former, background.clone()));
+        now
+    }
+
+    /// Has the firewall take nothing any more that was permitted before, and
+    /// closes what is permitted no longer.
+    ///
+    /// # Errors
+    /// When the kernel does not hold it afterwards.
+    async fn enforce(&mut self, in_force: Arc<InForce>) -> Result<Closed, nft::Error> {
+        self.parts.firewall.set_lease_settings(self.present.running.lease).await?;
+        let holdings = self.parts.firewall.supersede(in_force.generation).await?;
+        let named = self.open_statics().await;
+        let to_judge = holdings.clone();
+        let judged = self.parts.background.run(move || judge(in_force.law(), to_judge, wall_time()));
         let verdicts = judged.await.unwrap_or_else(|error| {
             tracing::error!("judging what is open broke off, so all of it is closed: {error}");
-            holdings.into_iter().map(nothing_for).collect()
+            holdings.into_iter().map(Verdict::nothing_for).collect()
         });
-        let leased = self.firewall.revoke(verdicts).await?;
+        let leased = self.parts.firewall.revoke(verdicts).await?;
         let named = named?;
         Ok(Closed { elements: named.elements + leased.elements, flows: named.flows + leased.flows })
     }
@@ -210,9 +304,30 @@ impl Reloader {
     fn tell(&self, closed: Closed) {
         let Closed { elements, flows } = closed;
         if elements + flows > 0 {
-            self.journal.report(Event::Revoked { elements, flows });
+            self.parts.journal.report(Event::Revoked { elements, flows });
         }
     }
+}
+
+/// Has the files of the configuration that is `wanted` watched, if it says so.
+fn set_up(watch: &Mutex<Watch>, file: &Path, wanted: &Config) -> Watching {
+    let mut watch = lock(watch);
+    if !wanted.policy.watch {
+        watch.take_down();
+        return Watching::Off;
+    }
+    match watch.set_up(file, &wanted.policy.path) {
+        Ok(()) => Watching::On,
+        Err(reason) => Watching::Failed(reason),
+    }
+}
+
+fn is_watched_otherwise(former: &Config, wanted: &Config) -> bool {
+    former.policy.path != wanted.policy.path || former.policy.watch != wanted.policy.watch
+}
+
+fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
+    watch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Drops a policy that is no longer in force where nobody waits for it: with
@@ -225,8 +340,4 @@ async fn let_go(former: Arc<InForce>, background: Background) {
     if let Err(error) = background.run(move || drop(former)).await {
         tracing::debug!("a former policy: {error}");
     }
-}
-
-fn nothing_for(holding: Holding) -> Verdict {
-    Verdict { holding, permitted: Vec::new() }
 }

@@ -5,17 +5,22 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::{Instant, timeout};
 
-use super::Answer;
 use super::answer::{self, ExtendedError, Rcode, Reply};
-use super::limits::Quota;
+use super::caps::{Caps, Pace};
+use super::limits::{Full, Quota};
 use super::request::{Request, Unreadable};
-use crate::clients::{Clients, Identity};
+use super::{Admission, Answer};
+use crate::clients::Clients;
+use crate::core::cap::{Cap, Party};
 use crate::core::config::{DenyAnswer, Dns, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
 use crate::core::event::{Event, Report, Subject};
+use crate::core::identities::Identity;
 use crate::core::query::{Client, Query, RecordKind};
+use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
 use crate::core::time::{Ttl, WallTime};
 use crate::gate::{Gate, Open, Resolve};
@@ -59,8 +64,12 @@ pub struct Settings {
     pub deny: DenyAnswer,
     /// How long a client may remember a denial.
     pub deny_ttl: Ttl,
-    /// Queries in flight at once; one client may have half of them.
+    /// Queries in flight at once.
     pub max_in_flight: usize,
+    /// Queries in flight at once of one client.
+    pub in_flight_per_client: usize,
+    /// How fast one client may ask.
+    pub rate: Rate,
     /// How long one query may take before it fails.
     pub patience: Duration,
 }
@@ -71,6 +80,8 @@ impl From<&Dns> for Settings {
             deny: dns.deny,
             deny_ttl: Ttl::within(dns.deny_ttl),
             max_in_flight: dns.max_in_flight,
+            in_flight_per_client: dns.in_flight_per_client,
+            rate: Rate { per_second: dns.queries_per_second, burst: dns.burst },
             patience: dns.upstream_timeout + KERNEL_PATIENCE,
         }
     }
@@ -89,17 +100,26 @@ pub struct Hooks {
 pub struct Handler<G, R> {
     gate: G,
     clients: Clients,
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
     hooks: Hooks,
     report: R,
     in_flight: Arc<Quota>,
+    caps: Caps,
 }
 
 impl<G: Pass, R: Report> Handler<G, R> {
     /// A handler in front of `gate`.
     pub fn new(gate: G, clients: Clients, settings: Settings, hooks: Hooks, report: R) -> Self {
-        let in_flight = Quota::new(settings.max_in_flight, settings.max_in_flight.div_ceil(2));
-        Self { gate, clients, settings, hooks, report, in_flight }
+        let in_flight = Quota::new(settings.max_in_flight, settings.in_flight_per_client);
+        let caps = Caps::new(settings.rate);
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        Self { gate, clients, settings, hooks, report, in_flight, caps }
+    }
+
+    /// What it goes by. Stored anew, it holds for the next query; the cap on
+    /// queries in flight stays as it was.
+    pub fn settings(&self) -> Arc<ArcSwap<Settings>> {
+        Arc::clone(&self.settings)
     }
 
     async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
@@ -132,9 +152,11 @@ impl<G: Pass, R: Report> Handler<G, R> {
             let is_whole_name = !request.name.is_root();
             return self.denied(request, reply, subject, Denial::by_default(Reason::UnusableName), is_whole_name);
         };
-        // All addresses of a client share its half.
-        let Some(_slot) = self.in_flight.take(addresses.first().copied().unwrap_or(client)) else {
-            return self.failed(reply, subject, Failure::Overloaded, started);
+        // All addresses of a client share its slots.
+        let _slot = match self.in_flight.take(addresses.first().copied().unwrap_or(client)) {
+            Ok(slot) => slot,
+            Err(Full::ForClient) => return self.failed(reply, subject, Failure::ClientOverloaded, started),
+            Err(Full::ForAll) => return self.failed(reply, subject, Failure::Overloaded, started),
         };
 
         let query = Query {
@@ -150,7 +172,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         if request.kind == TYPE_ANY {
             return self.any(request, reply, subject, &query, now, started);
         }
-        match timeout(self.settings.patience, self.gate.pass(&query, now)).await {
+        match timeout(self.settings.load().patience, self.gate.pass(&query, now)).await {
             Ok(Outcome::Answered(answered)) => self.answered(reply, subject, &query, answered, started),
             Ok(Outcome::Empty(empty)) => self.empty(reply, subject, &query, empty, started),
             Ok(Outcome::Denied(denial)) => {
@@ -200,7 +222,15 @@ impl<G: Pass, R: Report> Handler<G, R> {
     /// type must get NODATA instead.
     fn denies_the_whole_name(&self, query: &Query, denial: &Denial, now: WallTime) -> bool {
         match denial.reason {
-            Reason::NoPermittedAddress | Reason::TooManyLeases => false,
+            Reason::NoPermittedAddress
+            | Reason::TooManyLeases
+            | Reason::TooManyLeasesOfName
+            | Reason::TooManyLeasesInAll
+            | Reason::LeaseSetFull
+            | Reason::TooManyNames
+            | Reason::TooManyNameOctets
+            | Reason::TooManyNameBits
+            | Reason::TooManyQueries => false,
             Reason::UnknownClient | Reason::UnusableName | Reason::ForbiddenAlias => true,
             Reason::NotPermitted | Reason::Forbidden | Reason::PolicyError => {
                 query.kind.leads_to_connections() || !self.permits_addresses(query, now)
@@ -222,15 +252,19 @@ impl<G: Pass, R: Report> Handler<G, R> {
         is_whole_name: bool,
     ) -> Vec<u8> {
         let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
-        let rcode = match self.settings.deny {
+        let settings = self.settings.load();
+        let rcode = match settings.deny {
             DenyAnswer::Refused => Rcode::Refused,
             DenyAnswer::Nxdomain if is_whole_name => Rcode::NxDomain,
             DenyAnswer::Nxdomain => Rcode::NoError,
         };
         let wire = match answer::negative(request) {
-            Ok(encoded) if rcode != Rcode::Refused => reply.with(&encoded, self.settings.deny_ttl, rcode, Some(&error)),
+            Ok(encoded) if rcode != Rcode::Refused => reply.with(&encoded, settings.deny_ttl, rcode, Some(&error)),
             Ok(_) | Err(_) => reply.bare(Rcode::Refused, Some(&error)),
         };
+        if let Some(cap) = Cap::behind(denial.reason) {
+            self.met(cap, subject.client);
+        }
         self.report.report(Event::QueryDenied { subject, denial });
         wire
     }
@@ -249,11 +283,37 @@ impl<G: Pass, R: Report> Handler<G, R> {
             | Failure::UpstreamUnusable
             | Failure::KernelRefused
             | Failure::KernelSilent
-            | Failure::Overloaded => extended::OTHER,
+            | Failure::Overloaded
+            | Failure::ClientOverloaded => extended::OTHER,
         };
+        if let Some(cap) = Cap::behind_failure(failure) {
+            self.met(cap, subject.client);
+        }
         let error = ExtendedError { code, text: failure.to_string() };
         self.report.report(Event::QueryFailed { subject, failure, micros: micros_since(started) });
         reply.bare(Rcode::ServFail, Some(&error))
+    }
+
+    /// Counts that `client` met `cap`, and tells of it if it is time.
+    fn met(&self, cap: Cap, client: Client) {
+        let party = match self.clients.identify(client) {
+            Some(Identity { agent, addresses }) => {
+                Party { client: Some(addresses.first().copied().unwrap_or(client)), agent: Some(agent) }
+            }
+            None => Party { client: None, agent: None },
+        };
+        if let Some(reached) = self.caps.reached(cap, party) {
+            self.report.report(Event::CapReached(reached));
+        }
+    }
+
+    /// The answer to a question that comes too fast.
+    fn too_fast(&self, transport: Transport, wire: &[u8]) -> Admission {
+        let error = ExtendedError { code: extended::PROHIBITED, text: Reason::TooManyQueries.to_string() };
+        match Request::parse(wire) {
+            Ok(request) => Admission::Answered(Reply::to(&request, transport).bare(Rcode::Refused, Some(&error))),
+            Err(_) => Admission::Ignored,
+        }
     }
 
     /// ANY is answered with as little as RFC 8482 allows, and never asked
@@ -311,9 +371,35 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
                 let reply = Reply::to(&request, transport);
                 Some(self.respond(&request, reply, Client::new(peer.ip())).await)
             }
-            Err(Unreadable::NotAQuery) => None,
-            Err(Unreadable::Malformed(head)) => Some(Reply::to_header(head).bare(Rcode::FormErr, None)),
-            Err(Unreadable::OtherOpcode(head)) => Some(Reply::to_header(head).bare(Rcode::NotImp, None)),
+            Err(unreadable) => unreadable_reply(&unreadable),
+        }
+    }
+
+    fn admit(&self, peer: SocketAddr, transport: Transport, wire: &[u8]) -> Admission {
+        match self.caps.pace(self.counted_as(peer)) {
+            Pace::Fair => {}
+            Pace::TooFast => {
+                self.reached(Cap::QueriesPerSecond, peer);
+                return self.too_fast(transport, wire);
+            }
+            Pace::Flood => {
+                self.reached(Cap::QueriesPerSecond, peer);
+                return Admission::Ignored;
+            }
+        }
+        match Request::parse(wire) {
+            Ok(_) => Admission::Serve,
+            Err(unreadable) => unreadable_reply(&unreadable).map_or(Admission::Ignored, Admission::Answered),
+        }
+    }
+
+    fn reached(&self, cap: Cap, peer: SocketAddr) {
+        self.met(cap, Client::new(peer.ip()));
+    }
+
+    fn round(&self) {
+        for reached in self.caps.round() {
+            self.report.report(Event::CapReached(reached));
         }
     }
 
@@ -321,6 +407,14 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
         let identity = self.clients.identify(Client::new(peer.ip()));
         let first = identity.and_then(|identity| identity.addresses.first().copied());
         first.unwrap_or(Client::new(Ipv6Addr::UNSPECIFIED.into()))
+    }
+}
+
+fn unreadable_reply(unreadable: &Unreadable) -> Option<Vec<u8>> {
+    match unreadable {
+        Unreadable::NotAQuery => None,
+        Unreadable::Malformed(head) => Some(Reply::to_header(*head).bare(Rcode::FormErr, None)),
+        Unreadable::OtherOpcode(head) => Some(Reply::to_header(*head).bare(Rcode::NotImp, None)),
     }
 }
 

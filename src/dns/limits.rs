@@ -17,6 +17,15 @@ pub(super) struct Quota {
     held: Mutex<HashMap<Client, usize>>,
 }
 
+/// Why there is no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The client has as many as it may.
+    ForClient,
+    /// All are taken.
+    ForAll,
+}
+
 /// One slot, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -37,17 +46,20 @@ impl Quota {
         })
     }
 
-    /// A slot for `client`; `None` if there is none left for it.
-    pub(super) fn take(self: &Arc<Self>, client: Client) -> Option<Slot> {
-        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+    /// A slot for `client`.
+    ///
+    /// # Errors
+    /// When there is none left for it.
+    pub(super) fn take(self: &Arc<Self>, client: Client) -> Result<Slot, Full> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(client).or_insert(0);
-        if *count >= self.per_client {
-            return None;
+        let count = held.get(&client).copied().unwrap_or(0);
+        if count >= self.per_client {
+            return Err(Full::ForClient);
         }
-        *count += 1;
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| Full::ForAll)?;
+        held.insert(client, count + 1);
         drop(held);
-        Some(Slot { quota: Arc::clone(self), client, _permit: permit })
+        Ok(Slot { quota: Arc::clone(self), client, _permit: permit })
     }
 }
 
@@ -73,11 +85,11 @@ mod tests {
         let quota = Quota::new(3, 2);
         let first = quota.take(client("10.0.0.1"));
         let _second = quota.take(client("10.0.0.1")).unwrap();
-        assert!(quota.take(client("10.0.0.1")).is_none());
+        assert_eq!(quota.take(client("10.0.0.1")).unwrap_err(), Full::ForClient);
         let _third = quota.take(client("10.0.0.2")).unwrap();
-        assert!(quota.take(client("10.0.0.3")).is_none(), "all three are taken");
+        assert_eq!(quota.take(client("10.0.0.3")).unwrap_err(), Full::ForAll, "all three are taken");
         drop(first);
-        assert!(quota.take(client("10.0.0.3")).is_some());
+        assert!(quota.take(client("10.0.0.3")).is_ok());
         assert_eq!(quota.held.lock().unwrap().len(), 2, "who holds nothing costs nothing");
     }
 }

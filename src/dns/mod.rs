@@ -2,6 +2,7 @@
 //! way to the upstream servers. hickory's types stay in here.
 
 mod answer;
+mod caps;
 mod handler;
 mod limits;
 mod listener;
@@ -14,6 +15,7 @@ pub use upstream::{Forwarder, read_answer};
 
 use std::net::SocketAddr;
 
+use crate::core::cap::Cap;
 use crate::core::config::Transport;
 use crate::core::query::Client;
 
@@ -28,7 +30,29 @@ pub trait Answer: Send + Sync + 'static {
         wire: &[u8],
     ) -> impl Future<Output = Option<Vec<u8>>> + Send;
 
+    /// What becomes of a message before anything is spent on it: no task, and
+    /// no memory but that of a small answer, and of those only a few a second
+    /// for each client.
+    fn admit(&self, peer: SocketAddr, transport: Transport, wire: &[u8]) -> Admission;
+
+    /// Counts that `peer` met `cap`.
+    fn reached(&self, cap: Cap, peer: SocketAddr);
+
+    /// What is done once a second.
+    fn round(&self);
+
     /// In whose name what `peer` holds is counted: all addresses of a client
     /// as one, and all strangers as one, so that nobody gains by having many.
     fn counted_as(&self, peer: SocketAddr) -> Client;
+}
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is to be [answered](Answer::answer).
+    Serve,
+    /// It has its answer.
+    Answered(Vec<u8>),
+    /// Silence.
+    Ignored,
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::core::config::CatchAllForbid;
+use crate::core::config::{CatchAllForbid, ClientEntry};
 use crate::core::decision::Failure;
 use crate::core::policy::Sources;
 use crate::core::query::{Agent, Client};
@@ -21,11 +21,23 @@ const NOW: WallTime = WallTime(1_700_000_000_000);
 struct FakeUpstream {
     records: Vec<Record>,
     asked: AtomicUsize,
+    cached: Mutex<Vec<Name>>,
 }
 
 impl Resolve for &FakeUpstream {
+    fn at_hand(&self, question: &Question) -> Option<Resolved> {
+        let is_cached = self.cached.lock().unwrap().contains(&question.name);
+        is_cached.then(|| self.answer(question).unwrap())
+    }
+
     async fn resolve(&self, question: &Question) -> Result<Resolved, Failure> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        self.answer(question)
+    }
+}
+
+impl FakeUpstream {
+    fn answer(&self, question: &Question) -> Result<Resolved, Failure> {
         let response = Response { verdict: Verdict::Exists, records: self.records.clone(), negative_ttl: None };
         let rules = Rules { allow_ranges: vec!["203.0.113.0/24".parse().unwrap()], max_ttl: Ttl::from_wire(3600) };
         let screened = screen(&question.name, question.kind, &response, &rules)?;
@@ -69,9 +81,20 @@ fn policy(text: &str) -> Arc<ArcSwap<InForce>> {
 
 fn in_force(text: &str, generation: Generation) -> InForce {
     let sources = Sources { policies: vec![("p.cedar".into(), text.into())], ..Sources::default() };
-    InForce { policy: Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy, generation }
+    InForce {
+        policy: Arc::new(Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy),
+        identities: asks_from("claude", &["10.77.0.2"]),
+        allow_ranges: Arc::from(["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]),
+        generation,
+    }
 }
 
+fn asks_from(agent: &str, addresses: &[&str]) -> Arc<Identities> {
+    let addresses = addresses.iter().map(|address| Client::new(address.parse().unwrap())).collect();
+    Arc::new(Identities::new(&[ClientEntry { addresses, agent: Agent::parse(agent).unwrap() }]))
+}
+
+const CLAUDE: &str = r#"permit(principal == Agent::"claude", action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
 const API: &str = r#"permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
 
 fn name(text: &str) -> Name {
@@ -106,7 +129,7 @@ fn upstream(records: Vec<Record>) -> FakeUpstream {
 #[tokio::test]
 async fn a_denied_name_reaches_neither_upstream_nor_kernel() {
     let (upstream, kernel) = (upstream(vec![address("x.example.com", "203.0.113.7")]), FakeKernel::that(Ok(())));
-    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let gate = Gate::new(policy(API), &upstream, &kernel, NameLimits::default());
     let outcome = gate.pass(&query("x.example.com", RecordKind::A), NOW).await;
     assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::NotPermitted)));
     assert_eq!((upstream.asked.load(Ordering::SeqCst), kernel.opened().len()), (0, 0));
@@ -116,7 +139,7 @@ async fn a_denied_name_reaches_neither_upstream_nor_kernel() {
 async fn an_answer_waits_for_the_kernel() {
     let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
     let kernel = FakeKernel { may_answer: Some(Notify::new()), ..FakeKernel::that(Ok(())) };
-    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let gate = Gate::new(policy(API), &upstream, &kernel, NameLimits::default());
     let query = query("api.example.com", RecordKind::A);
     let mut passing = std::pin::pin!(gate.pass(&query, NOW));
     for _ in 0..100 {
@@ -134,7 +157,7 @@ async fn what_the_kernel_refuses_is_never_told() {
     let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
     for failure in [Failure::KernelRefused, Failure::KernelSilent] {
         let kernel = FakeKernel::that(Err(Refusal::Failed(failure)));
-        let gate = Gate::new(policy(API), &upstream, &kernel);
+        let gate = Gate::new(policy(API), &upstream, &kernel, NameLimits::default());
         assert_eq!(gate.pass(&query("api.example.com", RecordKind::A), NOW).await, Outcome::Failed(failure));
     }
 }
@@ -147,7 +170,7 @@ async fn a_forbidden_name_on_the_chain_denies_and_opens_nothing() {
     let chain =
         vec![alias("api.example.com", "eu.tracker.example.net"), address("eu.tracker.example.net", "203.0.113.7")];
     let (upstream, kernel) = (upstream(chain), FakeKernel::that(Ok(())));
-    let gate = Gate::new(policy(&text), &upstream, &kernel);
+    let gate = Gate::new(policy(&text), &upstream, &kernel, NameLimits::default());
     let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
     assert!(matches!(outcome, Outcome::Denied(denial) if denial.reason == Reason::ForbiddenAlias));
     assert_eq!(kernel.opened(), []);
@@ -159,7 +182,7 @@ async fn an_address_the_policy_forbids_is_neither_opened_nor_told() {
         when { context has ip && context.ip.isInRange(ip("203.0.113.0/29")) };"#;
     let records = vec![address("api.example.com", "203.0.113.7"), address("api.example.com", "203.0.113.99")];
     let (upstream, kernel) = (upstream(records), FakeKernel::that(Ok(())));
-    let gate = Gate::new(policy(text), &upstream, &kernel);
+    let gate = Gate::new(policy(text), &upstream, &kernel, NameLimits::default());
     let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
     let Outcome::Answered(answered) = outcome else { panic!("{outcome:?}") };
     let permitted: IpAddr = "203.0.113.7".parse().unwrap();
@@ -170,36 +193,41 @@ async fn an_address_the_policy_forbids_is_neither_opened_nor_told() {
 #[tokio::test]
 async fn an_answer_opens_for_the_clients_address_of_its_own_family() {
     let (upstream, kernel) = (upstream(vec![address("api.example.com", "2606:4700::7")]), FakeKernel::that(Ok(())));
-    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let gate = Gate::new(policy(API), &upstream, &kernel, NameLimits::default());
     let only_four = query("api.example.com", RecordKind::Aaaa);
     assert!(matches!(gate.pass(&only_four, NOW).await, Outcome::Empty(empty) if empty.screened.addresses.is_empty()));
     assert_eq!(kernel.opened(), []);
 
-    let six = Client::new("fd77::2".parse().unwrap());
-    let both = Query { addresses: [only_four.client, six].into(), ..only_four };
-    assert!(matches!(gate.pass(&both, NOW).await, Outcome::Answered(_)));
-    assert_eq!(kernel.opened(), [(six.address(), "2606:4700::7".parse().unwrap())]);
+    let both =
+        InForce { identities: asks_from("claude", &["10.77.0.2", "fd77::2"]), ..in_force(API, Generation::FIRST) };
+    let gate = Gate::new(Arc::new(ArcSwap::from_pointee(both)), &upstream, &kernel, NameLimits::default());
+    assert!(matches!(gate.pass(&only_four, NOW).await, Outcome::Answered(_)));
+    assert_eq!(kernel.opened(), [("fd77::2".parse().unwrap(), "2606:4700::7".parse().unwrap())]);
 }
 
 #[tokio::test]
 async fn with_every_address_closed_there_is_no_answer() {
     let (upstream, kernel) = (upstream(vec![address("api.example.com", "169.254.169.254")]), FakeKernel::that(Ok(())));
-    let gate = Gate::new(policy(API), &upstream, &kernel);
+    let gate = Gate::new(policy(API), &upstream, &kernel, NameLimits::default());
     let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
     assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)));
     assert_eq!(kernel.opened(), []);
 }
 
-/// An upstream during whose wait another policy comes into force.
+/// An upstream during whose wait something else comes into force.
 struct SlowUpstream<'a> {
     upstream: &'a FakeUpstream,
     in_force: Arc<ArcSwap<InForce>>,
-    next: &'static str,
+    next: InForce,
 }
 
 impl Resolve for SlowUpstream<'_> {
+    fn at_hand(&self, _: &Question) -> Option<Resolved> {
+        None
+    }
+
     async fn resolve(&self, question: &Question) -> Result<Resolved, Failure> {
-        self.in_force.store(Arc::new(in_force(self.next, Generation::FIRST.next())));
+        self.in_force.store(Arc::new(self.next.clone()));
         self.upstream.resolve(question).await
     }
 }
@@ -208,10 +236,16 @@ impl Resolve for SlowUpstream<'_> {
 async fn an_answer_that_comes_after_a_new_policy_is_judged_by_it() {
     let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
     let other = r#"permit(principal, action == Action::"net.connect", resource == Resource::"b.example.com:443");"#;
-    for (next, expected) in [(other, 0), (API, 1)] {
+    let second = |text| in_force(text, Generation::FIRST.next());
+    let another_agent = InForce { identities: asks_from("ci", &["10.77.0.2"]), ..second(CLAUDE) };
+    let a_stranger = InForce { identities: asks_from("claude", &["10.77.0.9"]), ..second(API) };
+    let closed_range = InForce { allow_ranges: Arc::from([]), ..second(API) };
+    for (next, expected) in
+        [(second(other), 0), (second(API), 1), (another_agent, 0), (a_stranger, 0), (closed_range, 0)]
+    {
         let (in_force, kernel) = (policy(API), FakeKernel::that(Ok(())));
         let slow = SlowUpstream { upstream: &upstream, in_force: Arc::clone(&in_force), next };
-        let gate = Gate::new(in_force, slow, &kernel);
+        let gate = Gate::new(in_force, slow, &kernel, NameLimits::default());
         let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
         assert_eq!(kernel.opened().len(), expected, "{outcome:?}");
         let wanted = kernel.wanted.lock().unwrap();
@@ -239,8 +273,34 @@ impl Open for Ahead<'_> {
 async fn what_the_firewall_refuses_as_outdated_is_judged_again_and_answered() {
     let upstream = upstream(vec![address("api.example.com", "203.0.113.7")]);
     let (in_force, kernel) = (policy(API), FakeKernel::that(Ok(())));
-    let gate = Gate::new(Arc::clone(&in_force), &upstream, Ahead { kernel: &kernel, in_force });
+    let gate = Gate::new(Arc::clone(&in_force), &upstream, Ahead { kernel: &kernel, in_force }, NameLimits::default());
     let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
     assert!(matches!(outcome, Outcome::Answered(_)), "{outcome:?}");
     assert_eq!((kernel.opened().len(), upstream.asked.load(Ordering::SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn what_labels_can_tell_is_counted_before_anything_leaves_the_house() {
+    let upstream = upstream(vec![address("a.example.com", "203.0.113.7")]);
+    let kernel = FakeKernel::that(Ok(()));
+    let text = r#"permit(principal, action == Action::"net.connect", resource in Domain::"example.com");
+        permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");"#;
+    let limits = NameLimits { per_minute: 1, ..NameLimits::default() };
+    let gate = Gate::new(policy(text), &upstream, &kernel, limits);
+    let ask = async |name| gate.pass(&query(name, RecordKind::Other(16)), NOW).await;
+    let told = async |name| match gate.pass(&query(name, RecordKind::A), NOW).await {
+        Outcome::Denied(denial) => Some(denial.reason),
+        _ => None,
+    };
+    assert_eq!(told("a.example.com").await, None);
+    let asked = upstream.asked.load(Ordering::SeqCst);
+    assert_eq!(told("b.example.com").await, Some(Reason::TooManyNames));
+    assert_eq!(upstream.asked.load(Ordering::SeqCst), asked, "nothing was asked upstream");
+    assert_eq!(told("a.example.com").await, None, "a name of this minute");
+    for free in ["api.example.com", "example.com"] {
+        assert_eq!(told(free).await, None, "{free} is named by a permit");
+    }
+    upstream.cached.lock().unwrap().push(name("c.example.com"));
+    assert_eq!(told("c.example.com").await, None, "what is at hand tells nobody anything");
+    assert!(matches!(ask("b.example.com").await, Outcome::Denied(denial) if denial.reason == Reason::NotPermitted));
 }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use serde::{Deserialize, Serialize};
 
+use crate::core::cap::{Cap, Reached};
 use crate::core::decision::{Failure, Reason};
 use crate::core::event::Event;
 use crate::core::query::Agent;
@@ -50,6 +51,7 @@ pub(super) struct Counters {
     failures: Family<FailedLabels, Counter>,
     restored: Counter,
     repaired: Counter,
+    caps: Family<CapLabels, Counter>,
     lost: Counter,
     seconds: Histogram,
 }
@@ -70,6 +72,11 @@ struct DeniedLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FailedLabels {
     failure: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CapLabels {
+    cap: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +102,7 @@ impl Counters {
             failures: Family::default(),
             restored: Counter::default(),
             repaired: Counter::default(),
+            caps: Family::default(),
             lost: Counter::default(),
             // 64 us (a cache hit) to 4 s (every upstream server silent).
             seconds: Histogram::new(exponential_buckets(64e-6, 4.0, 9)),
@@ -102,6 +110,9 @@ impl Counters {
         // A counter that appears only with its first step has no rate there.
         for failure in Failure::ALL {
             counters.failures.get_or_create_owned(&FailedLabels { failure: failure.code() });
+        }
+        for cap in Cap::ALL {
+            counters.caps.get_or_create_owned(&CapLabels { cap: cap.code() });
         }
         for reason in Reason::ALL {
             counters.denials.get_or_create_owned(&DeniedLabels { agent: AgentLabel(None), reason: reason.code() });
@@ -115,6 +126,8 @@ impl Counters {
         registry.register("denied", help, counters.denials.clone());
         let help = "Permitted queries that got no answer, by what failed";
         registry.register("failed", help, counters.failures.clone());
+        let help = "How often a cap was met, by cap";
+        registry.register("cap_reached", help, counters.caps.clone());
         let help = "From a permitted question's arrival to its answer";
         registry.register_with_unit("query", help, Unit::Seconds, counters.seconds.clone());
         let help = "Times the nftables table was put back whole";
@@ -149,8 +162,14 @@ impl Counters {
             }
             Event::TableRestored { .. } => _ = self.restored.inc(),
             Event::TableRepaired { .. } => _ = self.repaired.inc(),
+            Event::CapReached(Reached { cap, count, .. }) => {
+                self.caps.get_or_create_owned(&CapLabels { cap: cap.code() }).inc_by(*count);
+            }
             Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
+            | Event::ConfigLoaded { .. }
+            | Event::ConfigRefused { .. }
+            | Event::LeaseRevoked { .. }
             | Event::Revoked { .. }
             | Event::WallUp { .. }
             | Event::JournalLost { .. }

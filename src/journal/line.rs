@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::writer::Entry;
+use crate::core::cap::Reached;
 use crate::core::decision::PolicyId;
 use crate::core::event::{Event, Subject};
 
@@ -53,6 +54,19 @@ impl fmt::Display for Spoken<'_> {
                 write!(formatter, "policy {path} is refused, the one in force stays")?;
                 listed(formatter, ": ", problems.iter().map(|problem| problem.escape_debug()))
             }
+            Event::ConfigLoaded { path, waiting } => {
+                write!(formatter, "configuration {path} is in force")?;
+                listed(formatter, "; at the next start takes effect: ", waiting.iter())
+            }
+            Event::ConfigRefused { path, problems } => {
+                write!(formatter, "configuration {path} is refused, the one in force stays")?;
+                listed(formatter, ": ", problems.iter().map(|problem| problem.escape_debug()))
+            }
+            Event::LeaseRevoked { agent, name, elements, flows } => {
+                write!(formatter, "closed by hand: {agent}'s leases")?;
+                listed(formatter, " of ", name.iter())?;
+                write!(formatter, ", {elements} elements, {flows} flows")
+            }
             Event::Revoked { elements, flows } => {
                 write!(formatter, "the policy closed what it no longer permits: {elements} elements, {flows} flows")
             }
@@ -69,6 +83,14 @@ impl fmt::Display for Spoken<'_> {
                  {removed} elements taken out, {restored} put back, {flows} flows ended"
             ),
             Event::JournalLost { lines } => write!(formatter, "{lines} lines of the journal were lost"),
+            Event::CapReached(Reached { cap, party, count }) => {
+                match (&party.agent, party.client) {
+                    (Some(agent), Some(client)) => write!(formatter, "{agent} ({client})")?,
+                    (None, Some(client)) => write!(formatter, "{client}")?,
+                    (_, None) => formatter.write_str("strangers")?,
+                }
+                write!(formatter, " met the cap {} {count} times", cap.code())
+            }
             Event::Stopped { cause } => write!(formatter, "stopped by {cause}; the default drop stands"),
         }
     }

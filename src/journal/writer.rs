@@ -128,10 +128,13 @@ fn tell(event: &Event) {
         Event::QueryFailed { .. }
         | Event::TableRestored { .. }
         | Event::TableRepaired { .. }
+        | Event::CapReached(_)
         | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
-        Event::PolicyRefused { .. } => tracing::error!("{line}"),
+        Event::PolicyRefused { .. } | Event::ConfigRefused { .. } => tracing::error!("{line}"),
         Event::PolicyLoaded { .. }
+        | Event::ConfigLoaded { .. }
+        | Event::LeaseRevoked { .. }
         | Event::Revoked { .. }
         | Event::QueryAnswered { .. }
         | Event::QueryEmpty { .. }

@@ -2,12 +2,14 @@
 //!
 //! Whatever waits in the queue when the kernel is free becomes one batch; an
 //! answer is told that it may go once that batch is acknowledged, and not
-//! before (G1). A batch the kernel refuses is tried again query by query, so
+//! before (G1). Clients take turns, so that one that asks much does not make the
+//! others wait. A batch the kernel refuses is tried again query by query, so
 //! that one query's misfortune is not its neighbours'.
 
 mod damage;
 mod keeper;
 mod repair;
+mod turns;
 
 use std::sync::Arc;
 use std::thread;
@@ -25,6 +27,8 @@ use crate::core::decision::Failure;
 use crate::core::event::Report;
 use crate::core::lease::{Generation, Key, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
+use crate::core::name::Name;
+use crate::core::query::Client;
 use crate::gate::Open;
 
 /// How long a query waits for the kernel.
@@ -63,6 +67,9 @@ enum Request {
     SetStatics(Vec<Statics>, oneshot::Sender<Result<Closed, Error>>),
     Supersede(Generation, oneshot::Sender<Vec<Holding>>),
     Revoke(Vec<Verdict>, oneshot::Sender<Result<Closed, Error>>),
+    Withdraw(Selection, oneshot::Sender<Result<Withdrawn, Error>>),
+    Settings(LeaseSettings, oneshot::Sender<()>),
+    Ping(oneshot::Sender<()>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
     /// Have a look at the table, with no query to ask for it. The answer is
@@ -88,6 +95,26 @@ pub struct StaticView {
     pub grant: StaticGrant,
     /// What is left of it if it is not renewed; `None` if it stays.
     pub left: Option<Duration>,
+}
+
+/// Which leases an operator wants closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Those that were asked for from one of these addresses.
+    pub clients: Vec<Client>,
+    /// Under this name; under any where there is none.
+    pub name: Option<Name>,
+}
+
+/// What an operator has closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// The names under which something was open, in order.
+    pub names: Vec<Name>,
+    /// Elements that stay open because another name needs them.
+    pub shared: usize,
+    /// What was closed.
+    pub closed: Closed,
 }
 
 /// What a change of policy has ended.
@@ -157,6 +184,33 @@ impl Firewall {
     /// closed is closed, or nobody gets an answer until it is.
     pub async fn revoke(&self, verdicts: Vec<Verdict>) -> Result<Closed, Error> {
         self.ask(|reply| Request::Revoke(verdicts, reply)).await?
+    }
+
+    /// Closes what was opened for whoever is selected, as [`Self::revoke`]
+    /// does. It is no ban: who asks again is answered by the policy.
+    ///
+    /// # Errors
+    /// When the kernel does not take it, or the thread is gone. What was to be
+    /// closed is closed, or nobody gets an answer until it is.
+    pub async fn withdraw(&self, selection: Selection) -> Result<Withdrawn, Error> {
+        self.ask(|reply| Request::Withdraw(selection, reply)).await?
+    }
+
+    /// Has leases made by `settings` from here on; those there are keep their
+    /// term. The kernel's sets keep their size.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn set_lease_settings(&self, settings: LeaseSettings) -> Result<(), Error> {
+        self.ask(|reply| Request::Settings(settings, reply)).await
+    }
+
+    /// Comes back once the thread has come to this request.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.ask(Request::Ping).await
     }
 
     /// Every address there is now that the policy names itself.

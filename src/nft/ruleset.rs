@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::core::config::{Config, InterfaceName, Mode, PacketVerdict, TableName, Transport, Upstream};
+use crate::core::config::{ClientEntry, Config, InterfaceName, Mode, PacketVerdict, TableName, Transport, Upstream};
 
 const GATEWAY: &str = include_str!("../../nft/gateway.nft");
 const SIDECAR: &str = include_str!("../../nft/sidecar.nft");
@@ -26,12 +26,14 @@ pub fn render(config: &Config, identity: &Identity) -> String {
     let mut text = String::new();
     match &config.wall.mode {
         Mode::Gateway { interfaces } => {
-            text += &replacing("inet", table, &sized(GATEWAY, config.lease.set_size));
+            text += &replacing("inet", table, &configured(GATEWAY, config));
             text += &interface_elements(table, interfaces);
             text += &address_elements(table, "dns", config.dns.listen.iter().flat_map(|at| both_transports(*at)));
+            text += &client_elements(table, &config.clients);
         }
         Mode::Sidecar { interfaces } => {
-            text += &replacing("inet", table, &sized(SIDECAR, config.lease.set_size));
+            text += &replacing("inet", table, &configured(SIDECAR, config));
+            text += &address_elements(table, "dns", config.dns.listen.iter().flat_map(|at| both_transports(*at)));
             text += &address_elements(table, "upstream", config.dns.upstream.iter().flat_map(ways));
             text += &daemon_rule(table, identity);
             text += &egress(table, interfaces);
@@ -51,6 +53,16 @@ fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
 fn removing(family: &str, table: &TableName) -> String {
     let table = table.as_str();
     format!("table {family} {table}\ndelete table {family} {table}\n")
+}
+
+/// What the shipped files say of the wall's own DNS.
+const SHIPPED_RATE: &str = "limit rate over 5000/second burst 1000 packets";
+
+fn configured(shipped: &str, config: &Config) -> String {
+    let rate = config.wall.dns_packets_per_second;
+    // Well below what the listener's buffer holds.
+    let rate = format!("limit rate over {rate}/second burst {} packets", (rate / 5).max(20));
+    sized(shipped, config.lease.set_size).replace(SHIPPED_RATE, &rate)
 }
 
 /// The lease sets with the configured size.
@@ -89,6 +101,16 @@ fn address_elements(table: &TableName, set: &str, ways: impl Iterator<Item = (Tr
             table.as_str(),
             address.port()
         );
+    }
+    text
+}
+
+fn client_elements(table: &TableName, clients: &[ClientEntry]) -> String {
+    let mut text = String::new();
+    for client in clients.iter().flat_map(|entry| entry.addresses.iter()) {
+        let address = client.address();
+        let family = if address.is_ipv4() { 4 } else { 6 };
+        _ = writeln!(text, "add element inet {} client{family} {{ {address} }}", table.as_str());
     }
     text
 }

@@ -130,7 +130,8 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
     attend(&mut inside, init_pid, &mut daemon)
 }
 
-/// Starts the daemon and waits until it is ready.
+/// Starts the daemon and waits until the wall stands and questions are
+/// answered. Whether an upstream server answers is the command's to find out.
 fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<Child, Error> {
     let folder = id.folder();
     let path = folder.join("cedarwall.toml");
@@ -154,7 +155,7 @@ fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<
 
     let deadline = Instant::now() + READY;
     let said = || Error::Wall(fs::read_to_string(&log_path).unwrap_or_default().trim().to_owned());
-    while !control::is_ready(&folder.join("control.sock")) {
+    while !control::is_alive(&folder.join("control.sock")) {
         if daemon.try_wait().map_err(Error::io("cannot wait for the daemon"))?.is_some() {
             return Err(said());
         }

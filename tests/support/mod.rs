@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub mod client;
+pub mod flood;
 pub mod lab;
 pub mod nft;
 pub mod released;

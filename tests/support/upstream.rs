@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -29,6 +29,7 @@ pub struct Asked {
 #[derive(Clone)]
 pub struct Upstream {
     asked: Arc<Mutex<Vec<Asked>>>,
+    probes: Arc<AtomicUsize>,
 }
 
 /// What to send back: octets, or nothing.
@@ -37,7 +38,7 @@ pub type Script = dyn Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync;
 impl Upstream {
     /// Starts a server on the internet at `address`.
     pub fn start(address: &str, script: impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
-        let upstream = Self { asked: Arc::default() };
+        let upstream = Self { asked: Arc::default(), probes: Arc::default() };
         let script: Arc<Script> = Arc::new(script);
         let address: SocketAddr = address.parse().expect("an address");
         let (ready, bound) = std::sync::mpsc::channel();
@@ -68,6 +69,12 @@ impl Upstream {
         upstream
     }
 
+    /// How often a daemon asked whether anybody is here. That is nobody's
+    /// question, so it is answered at once and stands in no list.
+    pub fn probes(&self) -> usize {
+        self.probes.load(Ordering::SeqCst)
+    }
+
     /// Everything it was asked so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic elsewhere").clone()
@@ -95,9 +102,22 @@ impl Upstream {
         let question = message.queries.first()?;
         let name = question.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
         let asked = Asked { over_tcp, name, kind: question.query_type() };
+        if is_probe(&message) {
+            self.probes.fetch_add(1, Ordering::SeqCst);
+            return wire_of_nothing(&message);
+        }
         self.asked.lock().expect("no panic elsewhere").push(asked.clone());
         script(&asked, &message)
     }
+}
+
+/// The daemon's own question for the name servers of the root.
+fn is_probe(query: &Message) -> bool {
+    query.queries.first().is_some_and(|question| question.name().is_root() && question.query_type() == RecordType::NS)
+}
+
+fn wire_of_nothing(query: &Message) -> Option<Vec<u8>> {
+    wire(&answer(query, Vec::new()))
 }
 
 /// A server that answers each datagram with any number of them, and that can
@@ -122,7 +142,9 @@ impl Datagrams {
             let mut buffer = [0; 4096];
             while !has_ended.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-                for answer in script(&Message::from_vec(&buffer[..length]).expect("a query")) {
+                let query = Message::from_vec(&buffer[..length]).expect("a query");
+                let answers = if is_probe(&query) { Vec::from_iter(wire_of_nothing(&query)) } else { script(&query) };
+                for answer in answers {
                     let _ = socket.send_to(&answer, from);
                 }
             }

@@ -1,5 +1,7 @@
 //! A wall: the real binary, on the real kernel, in the laboratory.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +15,9 @@ pub struct Setup<'a> {
     pub policy: &'a str,
     /// Lines added to `[dns]`.
     pub dns: &'a str,
+    /// Lines added to `[policy]`. Unless told otherwise files are not watched,
+    /// so that a test says itself when they are read.
+    pub policy_lines: &'a str,
     /// Lines added to `[wall]`.
     pub wall: &'a str,
     /// Special-purpose ranges that answers may carry.
@@ -21,6 +26,8 @@ pub struct Setup<'a> {
     pub lease: &'a str,
     /// The upstream servers.
     pub upstream: &'a [&'a str],
+    /// Lines of `[names]`.
+    pub names: &'a str,
 }
 
 /// The two permits of the story, and the catch-all forbid left out: the
@@ -39,13 +46,18 @@ impl Default for Setup<'_> {
         Self {
             policy: STORY,
             dns: "",
+            policy_lines: "watch = false",
             wall: "",
             allow_ranges: &["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"],
             lease: "",
             upstream: &["udp://198.51.100.53:53"],
+            names: "",
         }
     }
 }
+
+/// More than any test asks for, for tests of something else.
+pub const ANY_NAMES: &str = "per_minute = 10000000\noctets_per_minute = 1000000000\nbits_per_minute = 1000000000";
 
 /// A running wall.
 pub struct Wall {
@@ -70,12 +82,17 @@ impl Wall {
     /// Starts it as `program`, which executes its `arguments` and then
     /// `serve --config …`.
     pub fn start_through(lab: &Lab, setup: &Setup<'_>, program: &Path, arguments: &[&str]) -> Self {
+        let wall = Self::begin_through(lab, setup, program, arguments);
+        wall.wait();
+        wall
+    }
+
+    /// The same without waiting until it is ready.
+    pub fn begin_through(lab: &Lab, setup: &Setup<'_>, program: &Path, arguments: &[&str]) -> Self {
         let config = lab.write("cedarwall.toml", &configuration(lab, setup));
         lab.write("policies/wall.cedar", setup.policy);
         let process = Self::spawn(lab, &config, program, arguments);
-        let wall = Self { process, config, socket: lab.path("control.sock"), journal: lab.path("events.jsonl") };
-        wall.wait();
-        wall
+        Self { process, config, socket: lab.path("control.sock"), journal: lab.path("events.jsonl") }
     }
 
     /// Starts the daemon again on the same configuration.
@@ -115,6 +132,22 @@ impl Wall {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// Empties the journal, as a log rotation does.
+    pub fn truncate_journal(&self) {
+        let journal = std::fs::OpenOptions::new().write(true).open(&self.journal).expect("the journal");
+        journal.set_len(0).expect("to empty it");
+    }
+
+    /// What `GET /metrics` says of one series, `cap_reached_total{cap="datagrams"}`.
+    pub fn metric(&self, series: &str) -> u64 {
+        let mut socket = UnixStream::connect(&self.socket).expect("the control socket");
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: wall\r\nconnection: close\r\n\r\n").expect("to ask");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).expect("an answer");
+        let line = text.lines().find_map(|line| line.strip_prefix("cedarwall_")?.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("no {series}: {text}")).trim().parse().expect("a number")
+    }
+
     /// The journal's events with this code, once there are at least `count`.
     pub fn events(&self, code: &str, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
@@ -128,7 +161,8 @@ impl Wall {
     }
 }
 
-fn configuration(lab: &Lab, setup: &Setup<'_>) -> String {
+/// The text of the configuration.
+pub fn configuration(lab: &Lab, setup: &Setup<'_>) -> String {
     let upstream: Vec<_> = setup.upstream.iter().map(|server| format!("{server:?}")).collect();
     format!(
         r#"
@@ -138,6 +172,7 @@ upstream = [{upstream}]
 {dns}
 [policy]
 path = "policies"
+{policy}
 [wall]
 mode = "gateway"
 interfaces = ["veth-agent", "veth-other"]
@@ -151,6 +186,8 @@ agent = "claude"
 [[client]]
 address = ["10.77.1.2", "fd77:1::2"]
 agent = "claude"
+[names]
+{names}
 [control]
 socket = "{socket}"
 [journal]
@@ -158,9 +195,11 @@ path = "{journal}"
 "#,
         upstream = upstream.join(", "),
         dns = setup.dns,
+        policy = setup.policy_lines,
         ranges = setup.allow_ranges,
         wall = setup.wall,
         lease = setup.lease,
+        names = setup.names,
         socket = lab.path("control.sock").display(),
         journal = lab.path("events.jsonl").display(),
     )

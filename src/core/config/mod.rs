@@ -1,6 +1,7 @@
 //! The daemon's configuration: types that cannot hold a bad value, and the
 //! reading of TOML into them.
 
+mod change;
 mod parse;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::query::{Agent, Client};
+pub use change::Step;
 
 /// Where the control socket is unless configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/cedarwall/control.sock";
@@ -34,6 +36,8 @@ pub struct Config {
     pub control: Control,
     /// `[journal]`
     pub journal: Journal,
+    /// `[names]`
+    pub names: NameLimits,
 }
 
 impl Config {
@@ -68,6 +72,12 @@ pub struct Dns {
     pub idle_timeout: Duration,
     /// How long all upstream servers together may take.
     pub upstream_timeout: Duration,
+    /// Queries in flight at once of one client.
+    pub in_flight_per_client: usize,
+    /// Queries one client may ask in a second; all strangers are one client.
+    pub queries_per_second: u32,
+    /// Queries it may ask at once, before that rate counts.
+    pub burst: u32,
 }
 
 /// An upstream server: `udp://192.0.2.53:53` or `tcp://192.0.2.53:53`.
@@ -116,6 +126,9 @@ pub struct PolicySettings {
     pub path: PathBuf,
     /// How an unconditional forbid over everything is read.
     pub catch_all_forbid: CatchAllForbid,
+    /// Whether a change of its files, or of the configuration's, is taken up
+    /// without being told.
+    pub watch: bool,
 }
 
 /// How `forbid(principal, action == Action::"net.connect", resource);` is read.
@@ -143,6 +156,9 @@ pub struct Wall {
     /// Whether nobody but the daemon can change the table while it runs, where
     /// the kernel has that.
     pub protect: bool,
+    /// Packets a second that one client may send to the wall's own DNS before
+    /// the kernel drops them; in sidecar mode, all that share the namespace.
+    pub dns_packets_per_second: u32,
 }
 
 /// Where the clients are.
@@ -160,6 +176,13 @@ pub enum Mode {
         /// what `AF_PACKET` sends.
         interfaces: Vec<InterfaceName>,
     },
+}
+
+impl Mode {
+    /// Whether the clients are in the daemon's own network namespace.
+    pub const fn is_sidecar(&self) -> bool {
+        matches!(self, Self::Sidecar { .. })
+    }
 }
 
 /// A network interface's name (`IFNAMSIZ`: 1 to 15 octets, no `/`, no white
@@ -225,10 +248,32 @@ pub struct LeaseSettings {
     pub max: Duration,
     /// How much longer than its answer a lease lives.
     pub grace: Duration,
-    /// Leases one client may hold.
+    /// Leases one client may hold: one for each name, address and port.
     pub per_client: u32,
     /// Elements each kernel set may hold.
     pub set_size: u32,
+    /// Leases one name may hold open for one client.
+    pub per_name: u32,
+    /// Leases over all clients.
+    pub total: u32,
+}
+
+/// `[names]`: what one client may tell in a minute by the labels that no permit
+/// names (see [`super::budget`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameLimits {
+    /// Distinct names.
+    pub per_minute: u32,
+    /// Octets of their labels.
+    pub octets_per_minute: u32,
+    /// What those labels can tell, in bits.
+    pub bits_per_minute: u32,
+}
+
+impl Default for NameLimits {
+    fn default() -> Self {
+        Self { per_minute: 300, octets_per_minute: 8192, bits_per_minute: 32_768 }
+    }
 }
 
 /// `[[client]]`: which principal a client acts as.

@@ -19,12 +19,12 @@ use self::value::{
 };
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,
-    PacketVerdict, PolicySettings, TableName, Upstream, Wall,
+    NameLimits, PacketVerdict, PolicySettings, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 
 /// Every table of the file, and every key of each.
-const TABLES: [(&str, &[&str]); 7] = [
+const TABLES: [(&str, &[&str]); 8] = [
     (
         "dns",
         &[
@@ -37,14 +37,18 @@ const TABLES: [(&str, &[&str]); 7] = [
             "max_connections",
             "idle_timeout",
             "upstream_timeout",
+            "in_flight_per_client",
+            "queries_per_second",
+            "burst",
         ],
     ),
-    ("policy", &["path", "catch_all_forbid", "mode"]),
-    ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect"]),
-    ("lease", &["min", "max", "grace", "per_client", "set_size"]),
+    ("policy", &["path", "catch_all_forbid", "watch", "mode"]),
+    ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect", "dns_packets_per_second"]),
+    ("lease", &["min", "max", "grace", "per_client", "set_size", "per_name", "total"]),
     ("client", &["address", "agent"]),
     ("control", &["socket"]),
     ("journal", &["path"]),
+    ("names", &["per_minute", "octets_per_minute", "bits_per_minute"]),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -78,6 +82,7 @@ fn read(document: &Document<'_>) -> Option<Config> {
     let clients = clients(document);
     let control = control(&document.table("control"));
     let journal = journal(&document.table("journal"));
+    let names = names(&document.table("names"));
     Some(Config {
         dns: dns?,
         policy: policy?,
@@ -86,6 +91,7 @@ fn read(document: &Document<'_>) -> Option<Config> {
         clients: clients?,
         control: control?,
         journal: journal?,
+        names: names?,
     })
 }
 
@@ -118,16 +124,28 @@ fn dns(table: &Table<'_>, sidecar: Option<bool>) -> Option<Dns> {
     let max_connections = table.number("max_connections", 1..=100_000).or(256);
     let idle_timeout = table.text("idle_timeout", duration(SECOND, 10 * MINUTE)).or(10 * SECOND);
     let upstream_timeout = table.text("upstream_timeout", duration(100 * MILLISECOND, MINUTE)).or(4 * SECOND);
+    let max_in_flight = max_in_flight?;
+    let in_flight_per_client = table.number("in_flight_per_client", 1..=1_000_000);
+    let in_flight_per_client = in_flight_per_client.or(max_in_flight.div_ceil(2).min(512))?;
+    if in_flight_per_client > max_in_flight {
+        let message = "`dns.in_flight_per_client` is more than `dns.max_in_flight`";
+        table.refuse_key("in_flight_per_client", message, "one client cannot have more in flight than all together");
+    }
+    let queries_per_second = table.number("queries_per_second", 1..=1_000_000).or(1000)?;
+    let burst = table.number("burst", 1..=1_000_000).or(queries_per_second.saturating_mul(2).min(1_000_000));
     Some(Dns {
         listen: values(listen?),
         upstream: values(upstream?),
         deny: deny?,
         deny_ttl: deny_ttl?,
         cache_entries: u64::from(cache_entries?),
-        max_in_flight: usize::try_from(max_in_flight?).ok()?,
+        max_in_flight: usize::try_from(max_in_flight).ok()?,
         max_connections: usize::try_from(max_connections?).ok()?,
         idle_timeout: idle_timeout?,
         upstream_timeout: upstream_timeout?,
+        in_flight_per_client: usize::try_from(in_flight_per_client).ok()?,
+        queries_per_second,
+        burst: burst?,
     })
 }
 
@@ -135,8 +153,9 @@ fn policy(table: &Table<'_>) -> Option<PolicySettings> {
     let path = table.text("path", file_path).or(PathBuf::from("policies"));
     let readings = [("strict", CatchAllForbid::Strict), ("default-deny", CatchAllForbid::DefaultDeny)];
     let catch_all_forbid = table.text("catch_all_forbid", keyword(readings)).or(CatchAllForbid::default());
+    let watch = table.flag("watch").or(true);
     table.text("mode", policy_mode).or(())?;
-    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid? })
+    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid?, watch: watch? })
 }
 
 fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
@@ -145,6 +164,7 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
     let verdict = table.text("verdict", keyword(verdicts)).or(PacketVerdict::default());
     let allow_ranges = table.texts("allow_ranges", range).or(Vec::new());
     let name = table.text("table", table_name).or(TableName::default());
+    let dns_packets_per_second = table.number("dns_packets_per_second", 1..=10_000_000).or(5000);
 
     let protect = table.flag("protect").or(false);
 
@@ -160,7 +180,14 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
             return None;
         }
     };
-    Some(Wall { mode, verdict: verdict?, allow_ranges: values(allow_ranges?), table: name?, protect: protect? })
+    Some(Wall {
+        mode,
+        verdict: verdict?,
+        allow_ranges: values(allow_ranges?),
+        table: name?,
+        protect: protect?,
+        dns_packets_per_second: dns_packets_per_second?,
+    })
 }
 
 fn lease(table: &Table<'_>) -> Option<LeaseSettings> {
@@ -169,7 +196,13 @@ fn lease(table: &Table<'_>) -> Option<LeaseSettings> {
     let grace = table.text("grace", duration(SECOND, HOUR)).or(15 * SECOND);
     let per_client = table.number("per_client", 1..=1_048_576).or(4096);
     let set_size = table.number("set_size", 1..=1_048_576).or(65_536);
-    let settings = LeaseSettings { min: min?, max: max?, grace: grace?, per_client: per_client?, set_size: set_size? };
+    let (per_client, set_size) = (per_client?, set_size?);
+    let per_name = table.number("per_name", 1..=1_048_576).or(per_client.min(1024));
+    // What has run out counts as a set's element until the kernel clears it
+    // away, half a minute later at most.
+    let total = table.number("total", 1..=1_048_576).or(per_client.max(set_size / 4 * 3).min(set_size));
+    let settings =
+        LeaseSettings { min: min?, max: max?, grace: grace?, per_client, set_size, per_name: per_name?, total: total? };
 
     if settings.min > settings.max {
         let key = if table.has("min") { "min" } else { "max" };
@@ -180,7 +213,33 @@ fn lease(table: &Table<'_>) -> Option<LeaseSettings> {
         let message = "`lease.per_client` is more than `lease.set_size`";
         table.refuse_key(key, message, "one client cannot hold more leases than a set has room for");
     }
+    if settings.per_name > settings.per_client {
+        let message = "`lease.per_name` is more than `lease.per_client`";
+        table.refuse_key("per_name", message, "one name cannot hold more leases than its client may");
+    }
+    if settings.total > settings.set_size {
+        let message = "`lease.total` is more than `lease.set_size`";
+        table.refuse_key("total", message, "all leases together have to find room in one set");
+    }
+    if settings.total < settings.per_client.min(settings.set_size) {
+        let key = if table.has("total") { "total" } else { "per_client" };
+        let message = "`lease.total` is less than `lease.per_client`";
+        table.refuse_key(key, message, "one client cannot hold more leases than all clients together");
+    }
     Some(settings)
+}
+
+fn names(table: &Table<'_>) -> Option<NameLimits> {
+    let usual = NameLimits::default();
+    let limit = |key, usual| table.number(key, 1..=1_000_000_000).or(usual);
+    let per_minute = limit("per_minute", usual.per_minute);
+    let octets_per_minute = limit("octets_per_minute", usual.octets_per_minute);
+    let bits_per_minute = limit("bits_per_minute", usual.bits_per_minute);
+    Some(NameLimits {
+        per_minute: per_minute?,
+        octets_per_minute: octets_per_minute?,
+        bits_per_minute: bits_per_minute?,
+    })
 }
 
 fn clients(document: &Document<'_>) -> Option<Vec<ClientEntry>> {

@@ -7,29 +7,30 @@ use super::super::query::Port;
 use super::super::time::Moment;
 use super::Lease;
 
-/// Leases that have run out, as many as a set of the kernel holds; the oldest
-/// goes first.
+/// Leases that have run out, as many as a set of the kernel holds, counted once
+/// for each of their names; the oldest goes first.
 #[derive(Debug, Default)]
 pub(super) struct Lapsed {
     pub(super) leases: HashMap<Key, Lease>,
     /// The keys with a run of ports.
     runs: BTreeSet<Key>,
     order: BTreeSet<(Moment, Key)>,
+    names: usize,
 }
 
 impl Lapsed {
     /// Remembers `lease`, and no more than `at_most` in all.
     pub(super) fn remember(&mut self, key: Key, lease: Lease, at_most: u32) {
+        self.take(&key);
         self.order.insert((lease.until(), key));
+        self.names += lease.holders.len();
         self.leases.insert(key, lease);
         if matches!(key.ports, Ports::Run(_)) {
             self.runs.insert(key);
         }
-        while self.order.len() > usize::try_from(at_most).unwrap_or(usize::MAX) {
-            if let Some((_, oldest)) = self.order.pop_first() {
-                self.leases.remove(&oldest);
-                self.runs.remove(&oldest);
-            }
+        while self.names > usize::try_from(at_most).unwrap_or(usize::MAX) {
+            let Some((_, oldest)) = self.order.first().copied() else { return };
+            self.take(&oldest);
         }
     }
 
@@ -38,6 +39,7 @@ impl Lapsed {
         let lease = self.leases.remove(key)?;
         self.order.remove(&(lease.until(), *key));
         self.runs.remove(key);
+        self.names -= lease.holders.len();
         Some(lease)
     }
 

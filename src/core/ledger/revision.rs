@@ -37,6 +37,13 @@ pub struct Verdict {
     pub permitted: Vec<PortRange>,
 }
 
+impl Verdict {
+    /// That nothing of `holding` is permitted.
+    pub const fn nothing_for(holding: Holding) -> Self {
+        Self { holding, permitted: Vec::new() }
+    }
+}
+
 /// A revision worked out, not yet made.
 #[derive(Debug)]
 #[must_use = "a revision closes nothing until it is committed"]
@@ -122,7 +129,7 @@ impl Ledger {
             for piece in self.pieces(&mut revision.plan, key, now) {
                 let next = match self.lease(&revision.plan, &piece, now) {
                     None => self.anew(&revision.plan, &piece, alone.clone(), now),
-                    Some(lease) => lease.held_also_by(holder.clone(), now),
+                    Some(lease) => lease.clone().held_also_by(holder.clone(), now),
                 };
                 revision.plan.next.insert(piece, Some(next));
             }

@@ -14,6 +14,8 @@ const SETTINGS: LeaseSettings = LeaseSettings {
     grace: Duration::from_secs(15),
     per_client: 100,
     set_size: 1000,
+    per_name: 100,
+    total: 1000,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -65,7 +67,7 @@ fn a_lease_outlives_its_answer_by_the_grace_period() {
     let (changes, ttl) = open(&mut ledger, at(0), &wanted("a.example.com", port(443).into(), 300));
     assert_eq!(ttl.as_secs(), 300);
     assert!(matches!(&changes[..], [Change::Set { lifetime, comment, .. }]
-        if *lifetime == Duration::from_secs(315) && comment == "a.example.com"));
+        if *lifetime == Duration::from_secs(315) + KEPT && comment == "a.example.com"));
 }
 
 #[test]
@@ -136,6 +138,77 @@ fn a_client_at_its_cap_is_refused_and_another_is_not() {
 }
 
 #[test]
+fn a_name_at_its_cap_is_refused_and_another_is_not() {
+    let mut ledger = Ledger::new(LeaseSettings { per_name: 2, ..SETTINGS });
+    let told = |ledger: &Ledger, name, ports| ledger.plan(&mut Plan::default(), at(1), &wanted(name, ports, 60));
+    assert_eq!(told(&ledger, "a.example.com", range(1, 3)), Err(Reason::TooManyLeasesOfName));
+    open(&mut ledger, at(0), &wanted("a.example.com", range(1, 2), 60));
+    assert_eq!(told(&ledger, "a.example.com", port(3).into()), Err(Reason::TooManyLeasesOfName));
+    assert!(told(&ledger, "a.example.com", range(1, 2)).is_ok(), "what it holds it may hold longer");
+    assert!(told(&ledger, "b.example.com", range(1, 2)).is_ok());
+    ledger.expire(at(100));
+    assert!(told(&ledger, "a.example.com", port(3).into()).is_ok());
+}
+
+#[test]
+fn all_clients_together_are_held_to_the_total() {
+    let mut ledger = Ledger::new(LeaseSettings { total: 2, ..SETTINGS });
+    let mut plan = Plan::default();
+    ledger.plan(&mut plan, at(0), &wanted("a.example.com", port(1).into(), 60)).unwrap();
+    let of_other = |ports| {
+        let mut other = wanted("b.example.com", ports, 60);
+        other.client = client("10.0.0.3");
+        other.grants[0].client = other.client;
+        other
+    };
+    assert_eq!(ledger.plan(&mut plan, at(0), &of_other(range(1, 2))), Err(Reason::TooManyLeasesInAll));
+    ledger.commit(plan);
+    open(&mut ledger, at(0), &of_other(port(1).into()));
+    let third = ledger.plan(&mut Plan::default(), at(0), &of_other(port(2).into()));
+    assert_eq!(third, Err(Reason::TooManyLeasesInAll));
+    let same = ledger.plan(&mut Plan::default(), at(0), &wanted("c.example.com", port(1).into(), 60));
+    assert!(same.is_ok(), "another name of an open address takes no room");
+}
+
+#[test]
+fn many_names_of_one_address_do_not_pass_for_one_lease() {
+    let mut ledger = Ledger::new(LeaseSettings { per_client: 3, ..SETTINGS });
+    for name in ["a.example.com", "b.example.com", "c.example.com"] {
+        open(&mut ledger, at(0), &wanted(name, port(443).into(), 60));
+    }
+    let fourth = wanted("d.example.com", port(443).into(), 60);
+    assert_eq!(ledger.plan(&mut Plan::default(), at(1), &fourth), Err(Reason::TooManyLeases));
+    assert_eq!(ledger.len(), 1);
+    ledger.expire(at(100));
+    assert_eq!(ledger.accounts.of(client("10.0.0.2")), 0);
+    assert!(ledger.plan(&mut Plan::default(), at(100), &fourth).is_ok());
+}
+
+proptest! {
+    /// However leases come, are shared and run out: what is counted is what
+    /// is there.
+    #[test]
+    fn the_accounts_are_those_of_the_leases(asks in prop::collection::vec((0u8..6, 1u16..8, 0u32..90, 0u64..60), 1..60)) {
+        let mut ledger = Ledger::new(SETTINGS);
+        let mut now = at(0);
+        for (name, ports, ttl, pause) in asks {
+            now = now + Duration::from_secs(pause);
+            ledger.expire(now);
+            open(&mut ledger, now, &wanted(&format!("n{name}.example.com"), range(1, ports), ttl));
+            let mut names: HashMap<Name, u32> = HashMap::new();
+            for holder in ledger.leases.values().flat_map(|lease| &lease.holders) {
+                *names.entry(holder.name.clone()).or_default() += 1;
+            }
+            let asker = client("10.0.0.2");
+            prop_assert_eq!(ledger.accounts.of(asker), names.values().sum::<u32>());
+            for (name, count) in &names {
+                prop_assert_eq!(ledger.accounts.of_name(asker, name), *count);
+            }
+        }
+    }
+}
+
+#[test]
 fn queries_of_one_batch_share_the_cap() {
     let ledger = Ledger::new(LeaseSettings { per_client: 1, ..SETTINGS });
     let mut plan = Plan::default();
@@ -177,7 +250,7 @@ proptest! {
     fn runs_are_disjoint_and_each_port_lives_as_long_as_needed(
         asks in prop::collection::vec((1u16..400, 65u16..300, 0u32..2000, 0u64..20), 1..12)
     ) {
-        let mut ledger = Ledger::new(LeaseSettings { per_client: 10_000, min: Duration::ZERO, ..SETTINGS });
+        let mut ledger = Ledger::new(LeaseSettings { per_client: 10_000, per_name: 10_000, min: Duration::ZERO, ..SETTINGS });
         let mut expected: HashMap<u16, Moment> = HashMap::new();
         let mut now = at(0);
         for (index, (first, count, ttl, pause)) in asks.into_iter().enumerate() {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cedar_policy_core::ast::Request;
+use cedar_policy_core::ast::{EntityUID, Request};
 use cedar_policy_core::entities::Entities;
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
@@ -21,7 +21,7 @@ use super::super::time::WallTime;
 use super::Policy;
 use super::answer::{Answer, Failed, holds};
 use super::circumstances::Circumstances;
-use super::clause::{Asked, Mentions, View};
+use super::clause::{Asked, Clause, Mentions, View};
 use super::ports::merged;
 use super::slice::{Slice, runs};
 
@@ -130,12 +130,12 @@ impl Inquiry<'_> {
         let mut permitting = BTreeSet::new();
         for finding in findings.iter().filter(|finding| finding.answer.is_permitted()) {
             openings.push(finding.opening);
-            permitting.extend(self.ids(finding.answer.reasons()));
+            permitting.extend(finding.answer.reasons().iter().copied());
         }
         if openings.is_empty() {
             return Decision::Deny(self.denial(findings));
         }
-        Decision::Permit(permit(slice.mentions, permitting, merged(openings)))
+        Decision::Permit(self.permit(slice.mentions, &permitting.into_iter().collect::<Vec<_>>(), merged(openings)))
     }
 
     /// A forbid is the reason if it covers every port, or if without forbids
@@ -220,7 +220,7 @@ impl Inquiry<'_> {
             Err(erring) => return Ruling { decision: Decision::Deny(erring.into()), lasts: false },
         };
         let decision = if answer.is_permitted() {
-            Decision::Permit(permit(mentions, self.ids(answer.reasons()), Vec::new()))
+            Decision::Permit(self.permit(mentions, answer.reasons(), Vec::new()))
         } else if answer.is_forbidden() {
             let policies = self.ids(answer.reasons()).into_iter().collect();
             Decision::Deny(Denial { reason: Reason::Forbidden, policies })
@@ -253,6 +253,33 @@ impl Inquiry<'_> {
 
     fn ids(&self, clauses: &[u32]) -> BTreeSet<PolicyId> {
         self.policy.ids(clauses)
+    }
+
+    /// What the policies `clauses` permit together.
+    fn permit(&self, mentions: Mentions, clauses: &[u32], openings: Vec<Opening>) -> Permit {
+        Permit {
+            policies: self.ids(clauses).into_iter().collect(),
+            judges_addresses: mentions.ip && !openings.is_empty(),
+            openings: openings.into(),
+            valid_for: mentions.now.then_some(TIMED),
+            unnamed: self.unnamed(clauses),
+        }
+    }
+
+    /// How many labels of the name, from the left, none of these policies
+    /// names.
+    fn unnamed(&self, clauses: &[u32]) -> usize {
+        let name = &self.query.name;
+        let clauses = clauses.iter().filter_map(|number| self.policy.clause(*number));
+        let unnamed = clauses.map(|clause| {
+            if clause.resources.iter().any(|(host, _)| host == name) {
+                return 0;
+            }
+            let domain = self.policy.domain_of(clause);
+            let is_domain = |parent: &str| domain.as_ref().is_some_and(|domain| domain.eid().as_ref() == parent);
+            name.ancestors().position(is_domain).unwrap_or(name.labels().count())
+        });
+        unnamed.min().unwrap_or(0)
     }
 }
 
@@ -288,6 +315,13 @@ impl Policy {
         Err(Erring(self.ids(&answer.errors).into_iter().collect()))
     }
 
+    /// The domain that the scope of a policy names.
+    fn domain_of(&self, clause: &Clause) -> Option<Arc<EntityUID>> {
+        let constraint = self.statements.get(clause.statement as usize)?.ast().resource_constraint();
+        let domain = constraint.as_inner().get_euid()?;
+        (domain.entity_type() == &self.vocabulary.domain).then(|| Arc::clone(domain))
+    }
+
     /// The ids of these policies.
     pub(super) fn ids(&self, clauses: &[u32]) -> BTreeSet<PolicyId> {
         let clauses = clauses.iter().filter_map(|number| self.clause(*number));
@@ -300,15 +334,6 @@ impl Policy {
 fn openings(slices: &[&Slice]) -> Vec<Opening> {
     let runs = runs(slices);
     Protocol::ALL.into_iter().flat_map(|protocol| runs.iter().map(move |&ports| Opening { protocol, ports })).collect()
-}
-
-fn permit(mentions: Mentions, policies: BTreeSet<PolicyId>, openings: Vec<Opening>) -> Permit {
-    Permit {
-        policies: policies.into_iter().collect(),
-        judges_addresses: mentions.ip && !openings.is_empty(),
-        openings: openings.into(),
-        valid_for: mentions.now.then_some(TIMED),
-    }
 }
 
 /// Whether nothing but the agent and the question decides.

@@ -115,6 +115,7 @@ impl Policy {
             openings: [Opening { protocol, ports: port.into() }].into(),
             judges_addresses: false,
             valid_for: mentions.now.then_some(TIMED),
+            unnamed: 0,
         })
     }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::config::ClientEntry;
 use crate::core::decision::{Permit, PolicyId};
+use crate::core::identities::Identities;
 use crate::core::name::Name;
 use crate::core::query::Agent;
 use crate::core::record::{Data, Record};
@@ -46,7 +47,13 @@ impl Pass for Fake {
             return Decision::Deny(Denial { reason: Reason::NotPermitted, policies });
         }
         let openings = Arc::from([]);
-        Decision::Permit(Permit { policies: Vec::new(), openings, judges_addresses: false, valid_for: None })
+        Decision::Permit(Permit {
+            policies: Vec::new(),
+            openings,
+            judges_addresses: false,
+            valid_for: None,
+            unnamed: 0,
+        })
     }
 }
 
@@ -86,6 +93,8 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
         deny: DenyAnswer::Nxdomain,
         deny_ttl: Ttl::from_wire(5),
         max_in_flight: 8,
+        in_flight_per_client: 4,
+        rate: Rate { per_second: 1000, burst: 1000 },
         patience: Duration::from_secs(5),
     };
     change(&mut settings);
@@ -93,7 +102,8 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
     let hooks = Hooks { now: || WallTime(0), denials: Arc::new(|_| 7) };
-    Wall { handler: Handler::new(gate, Clients::new(&[entry]), settings, hooks, events.clone()), events, passed }
+    let clients = Clients::new(Arc::new(Identities::new(&[entry])));
+    Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
 }
 
 fn wall() -> Wall {
@@ -208,7 +218,7 @@ async fn a_query_that_hangs_fails_and_releases_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn beyond_the_cap_on_queries_in_flight_there_is_servfail_at_once() {
-    let wall = Arc::new(wall_with(answered, |settings| settings.max_in_flight = 2, Duration::from_secs(1)));
+    let wall = Arc::new(wall_with(answered, |settings| settings.in_flight_per_client = 1, Duration::from_secs(1)));
     let held = tokio::spawn({
         let wall = Arc::clone(&wall);
         async move { wall.ask(&query("a.example.com.", RecordType::A)).await }
@@ -216,6 +226,7 @@ async fn beyond_the_cap_on_queries_in_flight_there_is_servfail_at_once() {
     tokio::task::yield_now().await;
     let answer = wall.ask(&query("b.example.com.", RecordType::A)).await;
     assert_eq!(answer.response_code, ResponseCode::ServFail);
+    assert_eq!(wall.events(), ["cap.reached", "query.failed"]);
     assert_eq!(held.await.unwrap().response_code, ResponseCode::NoError);
 }
 
@@ -324,4 +335,41 @@ proptest! {
             prop_assert!(answer[..2] == wire[..2]);
         }
     }
+}
+
+#[tokio::test]
+async fn who_asks_too_fast_is_refused_then_met_with_silence_and_it_is_told_once() {
+    let wall = wall_with(answered, |settings| settings.rate = Rate { per_second: 1, burst: 3 }, Duration::ZERO);
+    let wire = query("api.example.com.", RecordType::A).to_vec().unwrap();
+    let admit = |peer: &str, wire: &[u8]| wall.handler.admit(peer.parse().unwrap(), Transport::Udp, wire);
+    let admissions: Vec<_> = (0..1000).map(|_| admit("10.77.0.2:4000", &wire)).collect();
+    let served = admissions.iter().filter(|admission| **admission == Admission::Serve).count();
+    let ignored = admissions.iter().filter(|admission| **admission == Admission::Ignored).count();
+    assert!((3..6).contains(&served), "{served}");
+    assert!(ignored > 900, "{ignored}");
+    let refusal = admissions.iter().find_map(|admission| match admission {
+        Admission::Answered(reply) => Some(Message::from_vec(reply).unwrap()),
+        _ => None,
+    });
+    assert_eq!(refusal.unwrap().response_code, ResponseCode::Refused);
+    assert_eq!(wall.events(), ["cap.reached"], "a flood is one line");
+
+    let strangers: Vec<_> = (1..200).map(|host| admit(&format!("10.77.9.{host}:4000"), &wire)).collect();
+    let served = strangers.iter().filter(|admission| **admission == Admission::Serve).count();
+    assert!((3..6).contains(&served), "all strangers are one: {served}");
+    assert_eq!(wall.events(), ["cap.reached"; 2]);
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_decided_before_anything_is_spent_on_it() {
+    let wall = wall();
+    let admit = |wire: &[u8]| wall.handler.admit("10.77.0.2:4000".parse().unwrap(), Transport::Udp, wire);
+    let mut wire = query("api.example.com.", RecordType::A).to_vec().unwrap();
+    assert_eq!(admit(&wire), Admission::Serve);
+    assert_eq!(admit(&wire[..5]), Admission::Ignored);
+    let Admission::Answered(reply) = admit(&wire[..14]) else { panic!("no answer") };
+    assert_eq!(Message::from_vec(&reply).unwrap().response_code, ResponseCode::FormErr);
+    wire[2] |= 0x80;
+    assert_eq!(admit(&wire), Admission::Ignored, "an answer is never answered");
+    assert!(wall.events().is_empty());
 }

@@ -8,11 +8,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::Answer;
 use super::limits::Quota;
@@ -23,6 +26,12 @@ use crate::core::config::Dns;
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// Connections the kernel holds for us before we accept them.
 const BACKLOG: i32 = 1024;
+/// What the kernel keeps of datagrams that nobody has read yet, in octets of
+/// its own counting: some 5,000 small ones, which is five clients' bursts as the
+/// rules let them through. They outlast a moment without a processor.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+/// How often the once-a-second work is done.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// An address could not be listened on.
 #[derive(Debug, Error)]
@@ -112,7 +121,20 @@ impl Listeners {
             let connections = Arc::clone(&connections);
             sockets.spawn(tcp::serve(listener, Arc::clone(&answer), connections, self.limits.idle, stop.clone()));
         }
-        while sockets.join_next().await.is_some() {}
+        let (rounds, over) = (rounds(Arc::clone(&answer)), async { while sockets.join_next().await.is_some() {} });
+        tokio::select! {
+            () = over => {}
+            () = rounds => {}
+        }
+        answer.round();
+    }
+}
+
+/// Has the once-a-second work done, for ever.
+async fn rounds<A: Answer>(answer: Arc<A>) {
+    loop {
+        sleep(ROUND).await;
+        answer.round();
     }
 }
 
@@ -120,6 +142,10 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     // Without SO_REUSEADDR: for UDP it would let a second process bind the
     // same address and take our queries.
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    // Beyond the host's limit where we may, up to it where not.
+    if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }

@@ -12,9 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{ERROR_PAUSE, stopped};
+use crate::core::cap::Cap;
 use crate::core::config::Transport;
-use crate::dns::Answer;
-use crate::dns::limits::Quota;
+use crate::dns::limits::{Full, Quota};
+use crate::dns::{Admission, Answer};
 
 /// Queries of one connection in work at once; the rest waits in the kernel.
 const PIPELINE: usize = 64;
@@ -39,8 +40,13 @@ pub(super) async fn serve<A: Answer>(
             sleep(ERROR_PAUSE).await;
             continue;
         };
-        let Some(slot) = connections.take(answer.counted_as(peer)) else {
-            continue;
+        let slot = match connections.take(answer.counted_as(peer)) {
+            Ok(slot) => slot,
+            Err(full) => {
+                let per_client = full == Full::ForClient;
+                answer.reached(if per_client { Cap::ConnectionsPerClient } else { Cap::ConnectionsTotal }, peer);
+                continue;
+            }
         };
         let (answer, stop) = (Arc::clone(&answer), stop.clone());
         open.spawn(async move {
@@ -98,6 +104,15 @@ async fn read_queries<A: Answer>(
             None if free.available_permits() == PIPELINE - 1 => return,
             None => continue,
         };
+        match answer.admit(peer, Transport::Tcp, &wire) {
+            Admission::Serve => {}
+            // Whoever does not read its answers is not read either.
+            Admission::Answered(reply) => match replies.send(reply).await {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            Admission::Ignored => continue,
+        }
         let (answer, replies) = (Arc::clone(&answer), replies.clone());
         tokio::spawn(async move {
             if let Some(reply) = answer.answer(peer, Transport::Tcp, &wire).await {

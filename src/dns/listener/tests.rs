@@ -5,8 +5,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::core::cap::Cap;
 use crate::core::config::Transport;
 use crate::core::query::Client;
+use crate::dns::Admission;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -14,6 +16,7 @@ const SOON: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Echo {
     asked: AtomicUsize,
+    reached: std::sync::Mutex<Vec<Cap>>,
 }
 
 impl Answer for Echo {
@@ -26,6 +29,16 @@ impl Answer for Echo {
         }
         Some(wire.to_vec())
     }
+
+    fn admit(&self, _: SocketAddr, _: Transport, _: &[u8]) -> Admission {
+        Admission::Serve
+    }
+
+    fn reached(&self, cap: Cap, _: SocketAddr) {
+        self.reached.lock().unwrap().push(cap);
+    }
+
+    fn round(&self) {}
 
     fn counted_as(&self, peer: SocketAddr) -> Client {
         Client::new(peer.ip())
@@ -190,4 +203,22 @@ async fn an_address_that_cannot_be_bound_is_named_with_advice() {
     let elsewhere = "192.0.2.1:53".parse().unwrap();
     let error = Listeners::bind(&[elsewhere], limits()).unwrap_err().to_string();
     assert!(error.contains("192.0.2.1:53") && error.contains("ip address"), "{error}");
+}
+
+#[tokio::test]
+async fn datagrams_and_connections_beyond_their_caps_are_told() {
+    let running = run("127.0.0.1:0", Limits { datagrams: 2, connections: 4, ..limits() });
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for _ in 0..5 {
+        socket.send_to(b"held", running.address).await.unwrap();
+    }
+    let reached = || running.echo.reached.lock().unwrap().clone();
+    while reached().len() < 3 {
+        sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(reached(), [Cap::Datagrams; 3]);
+    let _held = TcpStream::connect(running.address).await.unwrap();
+    let mut second = TcpStream::connect(running.address).await.unwrap();
+    assert!(is_closed(&mut second).await);
+    assert_eq!(reached()[3..], [Cap::ConnectionsPerClient]);
 }

@@ -1,4 +1,5 @@
-//! DNS over UDP: one loop per socket, one task per datagram.
+//! DNS over UDP: one loop per socket, and a task for each datagram that is
+//! worth one.
 
 use std::sync::Arc;
 
@@ -7,8 +8,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
 use super::{ERROR_PAUSE, Limits, stopped};
+use crate::core::cap::Cap;
 use crate::core::config::Transport;
-use crate::dns::Answer;
+use crate::dns::{Admission, Answer};
 
 /// The largest query that is read whole; a longer one is cut, and so
 /// malformed.
@@ -32,10 +34,21 @@ pub(super) async fn serve<A: Answer>(
             sleep(ERROR_PAUSE).await;
             continue;
         };
+        let wire = buffer.get(..length).unwrap_or_default();
+        match answer.admit(peer, Transport::Udp, wire) {
+            Admission::Serve => {}
+            Admission::Answered(reply) => {
+                // Where there is no room to send it, silence does as well.
+                let _ = socket.try_send_to(&reply, peer);
+                continue;
+            }
+            Admission::Ignored => continue,
+        }
         let Ok(slot) = Arc::clone(&free).try_acquire_owned() else {
+            answer.reached(Cap::Datagrams, peer);
             continue;
         };
-        let wire: Box<[u8]> = buffer.get(..length).unwrap_or_default().into();
+        let wire: Box<[u8]> = wire.into();
         let (socket, answer) = (Arc::clone(&socket), Arc::clone(&answer));
         tokio::spawn(async move {
             if let Some(reply) = answer.answer(peer, Transport::Udp, &wire).await {

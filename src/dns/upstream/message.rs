@@ -16,6 +16,7 @@ use crate::dns::request::HEADER;
 use crate::gate::Question;
 
 const CLASS_IN: u16 = 1;
+const TYPE_NS: u16 = 2;
 const TYPE_CNAME: u16 = 5;
 const TYPE_SOA: u16 = 6;
 const TYPE_OPT: u16 = 41;
@@ -57,11 +58,27 @@ pub(super) enum Judged {
 impl Transaction {
     /// A fresh query with a random id.
     pub(super) fn new(question: &Question, spelling: Spelling) -> Self {
+        let labels = question.name.labels();
+        Self::of(labels, question.kind.number(), question.dnssec_ok, question.checking_disabled, spelling)
+    }
+
+    /// A fresh query for the name servers of the root.
+    pub(super) fn for_the_root() -> Self {
+        Self::of(std::iter::empty(), TYPE_NS, false, false, Spelling::Canonical)
+    }
+
+    fn of<'a>(
+        labels: impl Iterator<Item = &'a str>,
+        kind: u16,
+        dnssec_ok: bool,
+        checking_disabled: bool,
+        spelling: Spelling,
+    ) -> Self {
         let recursion_desired = 0x01;
-        let checking_disabled = if question.checking_disabled { 0x10 } else { 0 };
+        let checking_disabled = if checking_disabled { 0x10 } else { 0 };
         let mut wire = rand::random::<u16>().to_be_bytes().to_vec();
         wire.extend([recursion_desired, checking_disabled, 0, 1, 0, 0, 0, 0, 0, 1]);
-        for label in question.name.labels() {
+        for label in labels {
             wire.push(u8::try_from(label.len()).unwrap_or_default());
             wire.extend(label.bytes().map(|octet| match spelling {
                 Spelling::Random if rand::random() => octet.to_ascii_uppercase(),
@@ -69,11 +86,11 @@ impl Transaction {
             }));
         }
         wire.push(0);
-        wire.extend(question.kind.number().to_be_bytes());
+        wire.extend(kind.to_be_bytes());
         wire.extend(CLASS_IN.to_be_bytes());
         let question_end = wire.len();
 
-        let dnssec_ok = if question.dnssec_ok { 0x80 } else { 0 };
+        let dnssec_ok = if dnssec_ok { 0x80 } else { 0 };
         wire.push(0);
         wire.extend(TYPE_OPT.to_be_bytes());
         wire.extend(UDP_PAYLOAD.to_be_bytes());

@@ -15,7 +15,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::cache::Answers;
@@ -27,9 +29,10 @@ use crate::core::record::Response;
 use crate::core::screen::Rules;
 use crate::gate::{Question, Resolve, Resolved};
 
-/// Forwards questions to the upstream servers.
+/// Forwards questions to the upstream servers. Clones share one, so that a
+/// reload reaches everybody.
 #[derive(Clone, Debug)]
-pub struct Forwarder(Arc<Shared>);
+pub struct Forwarder(Arc<ArcSwap<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -52,25 +55,82 @@ impl Forwarder {
     /// A forwarder to `servers`, which together may take `patience`, with a
     /// cache of `entries` answers.
     pub fn to(servers: &[Upstream], rules: Rules, patience: Duration, entries: u64) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ArcSwap::from_pointee(Shared::new(servers, rules, patience, entries))))
+    }
+
+    /// From now on, asks the servers of `dns` and screens by `rules`. Nothing
+    /// that is in the cache is used again; what is in flight goes to whoever
+    /// asked for it.
+    pub fn replace(&self, dns: &Dns, rules: Rules) {
+        self.0.store(Arc::new(Shared::new(&dns.upstream, rules, dns.upstream_timeout, dns.cache_entries)));
+    }
+
+    /// Asks each server for the name servers of the root, which is no client's
+    /// question, and comes back once one has answered or none will. Returns
+    /// those that were found dead by then.
+    pub async fn probe(&self) -> Vec<(Upstream, Failure)> {
+        let shared = self.0.load_full();
+        let mut asked = JoinSet::new();
+        for server in &shared.servers {
+            let (server, patience) = (Arc::clone(server), shared.patience);
+            asked.spawn(async move {
+                let answered = timeout(patience, server.probe()).await.unwrap_or(Err(Failure::UpstreamSilent));
+                (server.upstream(), answered)
+            });
+        }
+        let mut dead = Vec::new();
+        while let Some(Ok((server, answered))) = asked.join_next().await {
+            match answered {
+                Ok(()) => break,
+                Err(failure) => dead.push((server, failure)),
+            }
+        }
+        dead
+    }
+}
+
+impl Resolve for Forwarder {
+    fn at_hand(&self, question: &Question) -> Option<Resolved> {
+        self.0.load().answers.find(question)
+    }
+
+    async fn resolve(&self, question: &Question) -> Result<Resolved, Failure> {
+        self.0.load_full().resolve(question).await
+    }
+}
+
+impl Shared {
+    fn new(servers: &[Upstream], rules: Rules, patience: Duration, entries: u64) -> Self {
+        Self {
             servers: servers.iter().map(|&server| Arc::new(Server::new(server))).collect(),
             rules,
             patience,
             answers: Answers::new(entries),
             in_flight: Mutex::new(HashMap::new()),
-        }))
+        }
+    }
+
+    async fn resolve(self: &Arc<Self>, question: &Question) -> Result<Resolved, Failure> {
+        if let Some(resolved) = self.answers.find(question) {
+            return Ok(resolved);
+        }
+        let mut watcher = self.join(question);
+        match watcher.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(result)) => result.clone(),
+            Ok(None) | Err(_) => Err(Failure::UpstreamUnusable),
+        }
     }
 
     /// Joins the lookup of `question` that is in flight, or starts one. It
     /// runs as a task of its own: whoever waits may go away.
-    fn join(&self, question: &Question) -> watch::Receiver<Progress> {
-        let mut in_flight = self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+    fn join(self: &Arc<Self>, question: &Question) -> watch::Receiver<Progress> {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         match in_flight.entry(question.clone()) {
             Entry::Occupied(entry) => entry.get().clone(),
             Entry::Vacant(entry) => {
                 let (progress, watcher) = watch::channel(None);
                 entry.insert(watcher.clone());
-                let landing = Landing { shared: Arc::clone(&self.0), question: Arc::new(question.clone()) };
+                let landing = Landing { shared: Arc::clone(self), question: Arc::new(question.clone()) };
                 tokio::spawn(async move {
                     let result = landing.shared.look_up(&landing.question).await;
                     drop(landing);
@@ -80,22 +140,7 @@ impl Forwarder {
             }
         }
     }
-}
 
-impl Resolve for Forwarder {
-    async fn resolve(&self, question: &Question) -> Result<Resolved, Failure> {
-        if let Some(resolved) = self.0.answers.find(question) {
-            return Ok(resolved);
-        }
-        let mut watcher = self.join(question);
-        match watcher.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(result)) => result.clone(),
-            Ok(None) | Err(_) => Err(Failure::UpstreamUnusable),
-        }
-    }
-}
-
-impl Shared {
     async fn look_up(&self, question: &Arc<Question>) -> Result<Resolved, Failure> {
         let asking = race::ask(&self.servers, question, &self.rules);
         let screened = timeout(self.patience, asking).await.unwrap_or(Err(Failure::UpstreamSilent))?;

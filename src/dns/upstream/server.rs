@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::message::Judged;
+use super::message::{Judged, Spelling, Transaction};
 use super::tcp;
 use super::udp::Sockets;
 use crate::core::config::{Transport, Upstream};
@@ -29,6 +29,23 @@ impl Server {
         Self { upstream, sockets: Sockets::new(upstream.address), failed: Mutex::new(None) }
     }
 
+    /// Which one it is.
+    pub(super) const fn upstream(&self) -> Upstream {
+        self.upstream
+    }
+
+    /// Asks for the name servers of the root: whether anything answers there.
+    pub(super) async fn probe(&self) -> Result<(), Failure> {
+        let judged = match self.upstream.transport {
+            Transport::Udp => self.sockets.exchange(&Transaction::for_the_root()).await?,
+            Transport::Tcp => tcp::exchange(self.upstream.address, &Transaction::for_the_root()).await?,
+        };
+        match judged {
+            Judged::Useless(failure) => Err(failure),
+            Judged::Response(_) | Judged::Truncated | Judged::NotOurs | Judged::Misspelled => Ok(()),
+        }
+    }
+
     /// Whether a lost packet is worth a second try.
     pub(super) const fn may_lose_packets(&self) -> bool {
         matches!(self.upstream.transport, Transport::Udp)
@@ -38,11 +55,11 @@ impl Server {
     /// server does not repeat what makes its datagrams hard to forge.
     pub(super) async fn ask(&self, question: &Question) -> Result<Response, Failure> {
         let mut judged = match self.upstream.transport {
-            Transport::Udp => self.sockets.exchange(question).await?,
+            Transport::Udp => self.sockets.exchange(&Transaction::new(question, Spelling::Random)).await?,
             Transport::Tcp => Judged::Truncated,
         };
         if matches!(judged, Judged::Truncated | Judged::Misspelled) {
-            judged = tcp::exchange(self.upstream.address, question).await?;
+            judged = tcp::exchange(self.upstream.address, &Transaction::new(question, Spelling::Canonical)).await?;
         }
         match judged {
             Judged::Response(response) => Ok(response),

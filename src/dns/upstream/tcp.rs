@@ -7,18 +7,16 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::message::{Judged, Spelling, Transaction};
+use super::message::{Judged, Transaction};
 use crate::core::decision::Failure;
-use crate::gate::Question;
 
 /// Messages that are not ours after which the server is taken for broken: on
 /// a connection of our own there should be none.
 const MAX_STRAYS: usize = 8;
 
 /// Asks once, and waits for as long as the caller does.
-pub(super) async fn exchange(server: SocketAddr, question: &Question) -> Result<Judged, Failure> {
-    let transaction = Transaction::new(question, Spelling::Canonical);
-    match converse(server, &transaction).await {
+pub(super) async fn exchange(server: SocketAddr, transaction: &Transaction) -> Result<Judged, Failure> {
+    match converse(server, transaction).await {
         Ok(Judged::NotOurs | Judged::Misspelled | Judged::Truncated) => Err(Failure::UpstreamUnusable),
         Ok(judged) => Ok(judged),
         Err(_) => Err(Failure::UpstreamUnreachable),

@@ -277,7 +277,7 @@ async fn a_hundred_askers_of_one_question_cost_one_packet() {
         assert_eq!(answer.unwrap(), one());
     }
     assert_eq!(server.asked(), (1, 0));
-    assert!(forwarder.0.in_flight.lock().unwrap().is_empty());
+    assert!(forwarder.0.load().in_flight.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -10,9 +10,8 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::any_port_for;
-use super::message::{Judged, Spelling, Transaction};
+use super::message::{Judged, Transaction};
 use crate::core::decision::Failure;
-use crate::gate::Question;
 
 /// Sockets kept for later queries, per server.
 const KEPT: usize = 32;
@@ -49,10 +48,9 @@ impl Sockets {
     /// Asks once, and waits for as long as the caller does. A socket on which
     /// an answer may still be due is never used again: dropping this future
     /// closes it.
-    pub(super) async fn exchange(&self, question: &Question) -> Result<Judged, Failure> {
+    pub(super) async fn exchange(&self, transaction: &Transaction) -> Result<Judged, Failure> {
         let mut socket = self.take().await.map_err(|_| Failure::UpstreamUnreachable)?;
-        let transaction = Transaction::new(question, Spelling::Random);
-        let judged = socket.exchange(&transaction).await.map_err(|_| Failure::UpstreamUnreachable)?;
+        let judged = socket.exchange(transaction).await.map_err(|_| Failure::UpstreamUnreachable)?;
         if judged != Judged::Misspelled {
             self.keep(socket);
         }

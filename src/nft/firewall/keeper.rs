@@ -1,5 +1,7 @@
 //! The firewall's thread: the ledgers, the socket, and what is done with them.
 
+mod withdraw;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -16,9 +18,10 @@ use super::super::transaction::{Connection, MAX_CHANGES, Refused};
 use super::super::watch::Watch;
 use super::damage::Damage;
 use super::repair::Undone;
+use super::turns::Turns;
 use super::{Closed, Error, LeaseView, ROUND, Request, Setup, StaticView};
 use crate::core::config::Mode;
-use crate::core::decision::Failure;
+use crate::core::decision::{Failure, Reason};
 use crate::core::event::Report;
 use crate::core::lease::{Generation, Grant, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
@@ -59,6 +62,8 @@ pub(super) struct Keeper {
     /// Who waits to hear that the table was looked at.
     looking: Vec<oneshot::Sender<Arc<Watch>>>,
     pub(super) journal: Box<dyn Report>,
+    /// Leases that have run out, whose elements are to be taken out.
+    pub(super) ended: Vec<Change>,
     epoch: Instant,
     last_round: Instant,
     pub(super) setup: Setup,
@@ -99,6 +104,7 @@ impl Keeper {
             loads: 0,
             complaint: None,
             looking: Vec::new(),
+            ended: Vec::new(),
             journal,
             epoch: Instant::now(),
             last_round: Instant::now(),
@@ -108,24 +114,29 @@ impl Keeper {
 
     /// Serves until nobody can ask any more.
     pub(super) fn run(&mut self, mut queue: mpsc::Receiver<Request>) {
-        while let Some(first) = queue.blocking_recv() {
-            let mut batch = Vec::new();
-            self.take(first, &mut batch);
-            while batch.len() < MAX_QUERIES
-                && let Ok(next) = queue.try_recv()
-            {
-                self.take(next, &mut batch);
+        // No more wait here than there are queries in flight.
+        let mut turns = Turns::default();
+        loop {
+            if turns.is_empty() {
+                let Some(first) = queue.blocking_recv() else { return };
+                self.take(first, &mut turns);
             }
-            self.serve(batch);
+            while let Ok(next) = queue.try_recv() {
+                self.take(next, &mut turns);
+            }
+            self.serve(turns.next(MAX_QUERIES));
             for looking in self.looking.drain(..) {
                 let _ = looking.send(Arc::clone(&self.watch));
             }
         }
     }
 
-    fn take(&mut self, request: Request, batch: &mut Vec<Waiting>) {
+    fn take(&mut self, request: Request, turns: &mut Turns<Waiting>) {
         match request {
-            Request::Open(wanted, reply) => batch.push(Waiting { wanted: self.seen_from_here(wanted), reply }),
+            Request::Open(wanted, reply) => {
+                let waiting = Waiting { wanted: self.seen_from_here(wanted), reply };
+                turns.push(waiting.wanted.client, waiting);
+            }
             Request::Leases(reply) => {
                 // Whoever asked may have gone; then nobody misses the answer.
                 let _ = reply.send(self.view());
@@ -139,6 +150,16 @@ impl Keeper {
             }
             Request::Revoke(verdicts, reply) => {
                 let _ = reply.send(self.revoke(verdicts));
+            }
+            Request::Withdraw(selection, reply) => {
+                let _ = reply.send(self.withdraw(&selection));
+            }
+            Request::Settings(settings, reply) => {
+                self.ledger.set_settings(settings);
+                let _ = reply.send(());
+            }
+            Request::Ping(reply) => {
+                let _ = reply.send(());
             }
             Request::Statics(reply) => {
                 let _ = reply.send(self.statics_view());
@@ -154,7 +175,7 @@ impl Keeper {
     /// Opens what a batch of queries wants, in as few transactions as it takes.
     fn serve(&mut self, batch: Vec<Waiting>) {
         let now = self.now();
-        self.ledger.expire(now);
+        self.expire(now);
         if !self.stands(now) {
             let closed = Err(Refusal::Failed(Failure::KernelRefused));
             return batch.into_iter().for_each(|waiting| waiting.tell(closed));
@@ -174,21 +195,27 @@ impl Keeper {
         match self.carry_out(plan, now) {
             Ok(()) => planned.into_iter().for_each(|(waiting, ttl)| waiting.tell(Ok(Opened::acknowledged(ttl)))),
             Err(_) if planned.len() > 1 => planned.into_iter().for_each(|(waiting, _)| self.serve(vec![waiting])),
-            Err(refused) => {
-                planned.into_iter().for_each(|(waiting, _)| waiting.tell(Err(Refusal::Failed(failure(&refused)))))
-            }
+            Err(refused) => planned.into_iter().for_each(|(waiting, _)| waiting.tell(Err(refusal(&refused)))),
         }
     }
 
-    /// Makes the kernel hold what `plan` says, and writes it down.
+    /// Makes the kernel hold what `plan` says, and nothing of what has run out,
+    /// and writes it down.
     fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<(), Refused> {
-        let changes = plan.changes(now);
+        // Removals first: a lease may have come back meanwhile. What is not
+        // taken out now runs out by itself.
+        let mut changes = std::mem::take(&mut self.ended);
+        changes.extend(plan.changes(now));
         // Chunks that went through before one was refused leave elements that
         // nobody was told of; they run out by themselves. Where somebody else
         // was faster, nobody knows what has become of the first of them.
         self.put(now, |kernel| changes.chunks(MAX_CHANGES).try_for_each(|chunk| kernel.apply(chunk)))?;
         self.ledger.commit(plan);
         Ok(())
+    }
+
+    pub(super) fn expire(&mut self, now: Moment) {
+        self.ended.extend(self.ledger.expire(now));
     }
 
     /// As one transaction, however many they are.
@@ -204,16 +231,20 @@ impl Keeper {
     /// opened; what was opened so far is returned, to be judged.
     fn supersede(&mut self, generation: Generation) -> Vec<Holding> {
         self.in_force = generation;
-        self.ledger.expire(self.now());
+        self.expire(self.now());
         self.ledger.holdings(generation)
     }
 
     /// Closes what the policy in force permits no longer.
     fn revoke(&mut self, verdicts: Vec<Verdict>) -> Result<Closed, Error> {
         let now = self.now();
-        self.ledger.expire(now);
+        self.expire(now);
+        self.revise(self.in_force, verdicts, now)
+    }
+
+    fn revise(&mut self, generation: Generation, verdicts: Vec<Verdict>, now: Moment) -> Result<Closed, Error> {
         let stood = self.stands(now);
-        let revision = self.ledger.revise(self.in_force, verdicts, now);
+        let revision = self.ledger.revise(generation, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
         let told = if stood { self.apply_whole(&changes, now) } else { Err(Refused::NoSuchTable) };
         self.ledger.commit_revision(revision);
@@ -373,11 +404,15 @@ fn source_of(grant: &Grant) -> Client {
     Client::new(source::towards(grant.address).unwrap_or_else(|_| loopback()))
 }
 
-fn failure(refused: &Refused) -> Failure {
-    tracing::warn!("{refused}");
+fn refusal(refused: &Refused) -> Refusal {
+    // A full set has a line of its own in the journal, once a second.
+    if !matches!(refused, Refused::Full) {
+        tracing::warn!("{refused}");
+    }
     match refused {
-        Refused::NoSuchTable | Refused::Full | Refused::Overtaken | Refused::Kernel(_) => Failure::KernelRefused,
-        Refused::Unacknowledged(_) => Failure::KernelSilent,
+        Refused::Full => Refusal::Denied(Reason::LeaseSetFull),
+        Refused::NoSuchTable | Refused::Overtaken | Refused::Kernel(_) => Refusal::Failed(Failure::KernelRefused),
+        Refused::Unacknowledged(_) => Refusal::Failed(Failure::KernelSilent),
     }
 }
 

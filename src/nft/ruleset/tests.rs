@@ -40,6 +40,7 @@ fn a_gateway_walls_its_interfaces_and_answers_dns_on_both_transports() {
             "add element inet cedarwall dns4 { 10.77.0.1 . tcp . 53 }",
             "add element inet cedarwall dns6 { fd77::1 . udp . 53 }",
             "add element inet cedarwall dns6 { fd77::1 . tcp . 53 }",
+            "add element inet cedarwall client4 { 10.77.0.2 }",
         ]
     );
 }
@@ -56,6 +57,10 @@ fn a_sidecar_lets_out_its_own_user_and_cgroup_to_its_upstream_servers_only() {
     assert_eq!(
         added(&text),
         [
+            "add element inet cedarwall dns4 { 10.77.0.1 . udp . 53 }",
+            "add element inet cedarwall dns4 { 10.77.0.1 . tcp . 53 }",
+            "add element inet cedarwall dns6 { fd77::1 . udp . 53 }",
+            "add element inet cedarwall dns6 { fd77::1 . tcp . 53 }",
             "add element inet cedarwall upstream4 { 192.0.2.53 . udp . 53 }",
             "add element inet cedarwall upstream4 { 192.0.2.53 . tcp . 53 }",
             "add element inet cedarwall upstream6 { 2001:db8::53 . tcp . 53 }",
@@ -83,7 +88,19 @@ fn another_table_name_is_used_everywhere() {
 fn only_the_lease_sets_take_the_configured_size() {
     let text = rendered(|text| text);
     assert_eq!(text.matches("\t\tsize 5000\n").count(), 6);
-    assert_eq!(text.matches("\t\tsize 65536\n").count(), 2);
+    assert_eq!(text.matches("\t\tsize 65536\n").count(), 5);
+}
+
+#[test]
+fn every_meter_takes_the_configured_rate() {
+    for (text, meters) in [(rendered(with_rate), 3), (rendered(|text| sidecar(with_rate(text))), 2)] {
+        assert_eq!(text.matches("limit rate").count(), meters);
+        assert_eq!(text.matches("limit rate over 77/second burst 20 packets").count(), meters);
+    }
+}
+
+fn with_rate(text: String) -> String {
+    text.replace("[wall]", "[wall]\ndns_packets_per_second = 77")
 }
 
 #[test]

@@ -171,13 +171,13 @@ impl<'d> Table<'d> {
         Found { table: self, key, found }
     }
 
-    /// The yes or no at `key`.
+    /// `true` or `false` at `key`.
     pub(super) fn flag(&self, key: &'static str) -> Found<'_, 'd, bool> {
         let found = self.value(key).map(|value| {
             let flag = value.get_ref().as_bool();
             if flag.is_none() {
                 let message = format!("`{}` is true or false, not {}", self.dotted(key), kind(value));
-                self.refuse(value.span().start, message, "write it without quotes");
+                self.refuse(value.span().start, message, "write true or false, without quotes");
             }
             flag
         });

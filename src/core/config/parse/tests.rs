@@ -76,9 +76,12 @@ fn every_value_arrives_where_it_belongs() {
         max_connections = 8
         idle_timeout = "2s"
         upstream_timeout = "500ms"
+        in_flight_per_client = 3
+        queries_per_second = 20
         [policy]
         path = "wall.cedar"
         catch_all_forbid = "default-deny"
+        watch = false
         mode = "enforce"
         [wall]
         mode = "sidecar"
@@ -86,12 +89,15 @@ fn every_value_arrives_where_it_belongs() {
         protect = true
         allow_ranges = ["10.20.0.0/16", "fd77::1"]
         table = "wall_2"
+        dns_packets_per_second = 100
         [lease]
         min = "5s"
         max = "2h"
         grace = "3s"
         per_client = 0x10
         set_size = 1_000
+        per_name = 8
+        total = 900
         [[client]]
         address = "::ffff:127.0.0.1"
         agent = "ci job"
@@ -99,6 +105,10 @@ fn every_value_arrives_where_it_belongs() {
         socket = "/run/wall.sock"
         [journal]
         path = "events.jsonl"
+        [names]
+        per_minute = 30
+        octets_per_minute = 500
+        bits_per_minute = 4000
         "#,
     )
     .unwrap()
@@ -120,10 +130,14 @@ fn every_value_arrives_where_it_belongs() {
                 max_connections: 8,
                 idle_timeout: seconds(2),
                 upstream_timeout: Duration::from_millis(500),
+                in_flight_per_client: 3,
+                queries_per_second: 20,
+                burst: 40,
             },
             policy: PolicySettings {
                 path: "/etc/cedarwall/wall.cedar".into(),
                 catch_all_forbid: CatchAllForbid::DefaultDeny,
+                watch: false,
             },
             wall: Wall {
                 mode: Mode::Sidecar { interfaces: Vec::new() },
@@ -131,13 +145,16 @@ fn every_value_arrives_where_it_belongs() {
                 allow_ranges: vec!["10.20.0.0/16".parse().unwrap(), "fd77::1/128".parse().unwrap()],
                 table: TableName::parse("wall_2").unwrap(),
                 protect: true,
+                dns_packets_per_second: 100,
             },
             lease: LeaseSettings {
                 min: seconds(5),
                 max: seconds(7200),
                 grace: seconds(3),
                 per_client: 16,
-                set_size: 1000
+                set_size: 1000,
+                per_name: 8,
+                total: 900,
             },
             clients: vec![ClientEntry {
                 addresses: [crate::core::query::Client::new("127.0.0.1".parse().unwrap())].into(),
@@ -145,6 +162,7 @@ fn every_value_arrives_where_it_belongs() {
             }],
             control: Control { socket: "/run/wall.sock".into() },
             journal: Journal { path: Some("/etc/cedarwall/events.jsonl".into()) },
+            names: NameLimits { per_minute: 30, octets_per_minute: 500, bits_per_minute: 4000 },
         }
     );
 }
@@ -201,6 +219,11 @@ fn a_bad_value_says_what_is_allowed() {
         ("[wall]", "[wall]\ntable = \"Wall\"", "lower-case letter"),
         ("[wall]", "[lease]\nmin = \"2h\"\n[wall]", "longer than `lease.max`"),
         ("[wall]", "[lease]\nper_client = 70000\n[wall]", "more than `lease.set_size`"),
+        ("[wall]", "[lease]\nper_name = 5000\n[wall]", "more than `lease.per_client`"),
+        ("[wall]", "[lease]\ntotal = 70000\n[wall]", "more than `lease.set_size`"),
+        ("[wall]", "[lease]\ntotal = 100\n[wall]", "less than `lease.per_client`"),
+        ("listen =", "in_flight_per_client = 5000\nlisten =", "more than `dns.max_in_flight`"),
+        ("[wall]", "[names]\nper_minute = 0\n[wall]", "from 1 to"),
         ("[wall]", "[control]\nsocket = \"control.sock\"\n[wall]", "absolute path"),
         ("address = \"10.77.0.2\"", "", "`client.address` is missing"),
         ("10.77.0.2", "10.77.0.0/24", "one IPv4 or IPv6 address"),

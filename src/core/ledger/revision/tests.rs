@@ -17,6 +17,8 @@ const SETTINGS: LeaseSettings = LeaseSettings {
     grace: Duration::from_secs(15),
     per_client: 100_000,
     set_size: 1000,
+    per_name: 100_000,
+    total: 100_000,
 };
 const OLD: Generation = Generation::FIRST;
 

@@ -43,5 +43,6 @@ fn by_protocol(policy: &Policy, question: &Question, network: IpNet, service: Se
         openings: [Opening { protocol, ports: service.port.into() }].into(),
         judges_addresses: false,
         valid_for: statics.valid_for,
+        unnamed: 0,
     })
 }

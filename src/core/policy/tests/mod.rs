@@ -410,3 +410,24 @@ fn the_ports_of_other_hosts_divide_nothing() {
     assert_eq!((runs("host.example"), runs("other.example")), (1, 41));
     assert_eq!(opened(&permit(&policy, "other.example").openings), "41-65535/tcp 41-65535/udp");
 }
+
+#[test]
+fn a_permit_says_how_many_labels_it_does_not_name() {
+    let policy = policy(
+        r#"permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");
+        permit(principal, action == Action::"net.connect", resource in Domain::"example.org");
+        permit(principal, action == Action::"net.connect", resource in Domain::"deep.example.org");
+        permit(principal, action == Action::"net.connect", resource)
+            when { context.host like "*.example.net" || resource == Resource::"one.example.net:443" };
+        permit(principal, action == Action::"dns.query", resource in Domain::"example.com");"#,
+    );
+    let unnamed = |name: &str| permit(&policy, name).unnamed;
+    assert_eq!(unnamed("api.example.com"), 0, "named as a host");
+    assert_eq!(unnamed("example.org"), 0, "named as a domain");
+    assert_eq!(unnamed("a.b.example.org"), 2);
+    assert_eq!(unnamed("a.deep.example.org"), 1, "the permit that names most counts");
+    assert_eq!(unnamed("a.b.example.net"), 4, "a pattern names nothing");
+    assert_eq!(unnamed("one.example.net"), 0, "named in a condition");
+    let records = policy.decide(&query("a.b.example.com", RecordKind::Other(16)), NOW);
+    assert!(matches!(records, Decision::Permit(permit) if permit.unnamed == 2));
+}

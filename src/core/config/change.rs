@@ -1,0 +1,207 @@
+//! From one configuration to the next while the daemon runs: what takes effect
+//! at once, and what has to wait for the next start.
+
+use super::{Config, Dns, LeaseSettings, PolicySettings, Wall};
+
+/// A configuration that can be carried out by a running daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is wanted where that can change, and what runs everywhere else.
+    pub config: Config,
+    /// The settings, `table.key`, that take effect at the next start.
+    pub waiting: Vec<&'static str>,
+}
+
+impl Config {
+    /// The step from this configuration, which runs, to the `wanted` one.
+    ///
+    /// Sockets, files, the table and the rules in it are made once; whatever
+    /// stands in them waits.
+    pub fn step_to(&self, wanted: Self) -> Step {
+        let mut waiting = Waiting(Vec::new());
+        // Without `..`: a setting that is added has to say here what it does.
+        let Self { dns, policy, wall, lease, names, clients, control, journal } = wanted;
+        let config = Self {
+            dns: waiting.dns(self, dns),
+            policy: {
+                let PolicySettings { path, catch_all_forbid, watch } = policy;
+                PolicySettings { path, catch_all_forbid, watch }
+            },
+            wall: waiting.wall(&self.wall, wall),
+            lease: waiting.lease(self.lease, lease),
+            names: waiting.keep("names", &self.names, names),
+            clients,
+            control: waiting.keep("control.socket", &self.control, control),
+            journal: waiting.keep("journal.path", &self.journal, journal),
+        };
+        Step { config, waiting: waiting.0 }
+    }
+}
+
+struct Waiting(Vec<&'static str>);
+
+impl Waiting {
+    /// What runs, noting the setting `name` if it was to change.
+    fn keep<T: PartialEq + Clone>(&mut self, name: &'static str, running: &T, wanted: T) -> T {
+        if *running == wanted {
+            return wanted;
+        }
+        self.0.push(name);
+        running.clone()
+    }
+
+    fn dns(&mut self, running: &Config, wanted: Dns) -> Dns {
+        let Dns {
+            listen,
+            upstream,
+            deny,
+            deny_ttl,
+            cache_entries,
+            max_in_flight,
+            max_connections,
+            idle_timeout,
+            upstream_timeout,
+            in_flight_per_client,
+            queries_per_second,
+            burst,
+        } = wanted;
+        let now = &running.dns;
+        Dns {
+            listen: self.keep("dns.listen", &now.listen, listen),
+            // The sidecar's rules let the daemon reach these servers alone.
+            upstream: if running.wall.mode.is_sidecar() {
+                self.keep("dns.upstream", &now.upstream, upstream)
+            } else {
+                upstream
+            },
+            deny,
+            deny_ttl,
+            cache_entries,
+            max_in_flight: self.keep("dns.max_in_flight", &now.max_in_flight, max_in_flight),
+            max_connections: self.keep("dns.max_connections", &now.max_connections, max_connections),
+            idle_timeout: self.keep("dns.idle_timeout", &now.idle_timeout, idle_timeout),
+            upstream_timeout,
+            in_flight_per_client: self.keep(
+                "dns.in_flight_per_client",
+                &now.in_flight_per_client,
+                in_flight_per_client,
+            ),
+            queries_per_second: self.keep("dns.queries_per_second", &now.queries_per_second, queries_per_second),
+            burst: self.keep("dns.burst", &now.burst, burst),
+        }
+    }
+
+    fn wall(&mut self, running: &Wall, wanted: Wall) -> Wall {
+        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second } = wanted;
+        let is_other_mode = running.mode.is_sidecar() != mode.is_sidecar();
+        let name = if is_other_mode { "wall.mode" } else { "wall.interfaces" };
+        Wall {
+            mode: self.keep(name, &running.mode, mode),
+            verdict: self.keep("wall.verdict", &running.verdict, verdict),
+            allow_ranges,
+            table: self.keep("wall.table", &running.table, table),
+            protect: self.keep("wall.protect", &running.protect, protect),
+            dns_packets_per_second: self.keep(
+                "wall.dns_packets_per_second",
+                &running.dns_packets_per_second,
+                dns_packets_per_second,
+            ),
+        }
+    }
+
+    fn lease(&mut self, running: LeaseSettings, wanted: LeaseSettings) -> LeaseSettings {
+        let LeaseSettings { min, max, grace, per_client, set_size, per_name, total } = wanted;
+        let set_size = self.keep("lease.set_size", &running.set_size, set_size);
+        // More than the kernel's sets have room for comes with the larger sets.
+        let fits = per_client <= set_size;
+        let per_client = if fits { per_client } else { self.keep("lease.per_client", &running.per_client, per_client) };
+        let total = if total <= set_size { total } else { self.keep("lease.total", &running.total, total) };
+        LeaseSettings { min, max, grace, per_client, set_size, per_name, total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(change: impl Fn(&str) -> String) -> Config {
+        let text = r#"
+[dns]
+listen = ["10.77.0.1:53"]
+upstream = ["udp://192.0.2.53"]
+[policy]
+[wall]
+interfaces = ["agents"]
+[lease]
+set_size = 8192
+[control]
+[journal]
+[[client]]
+address = "10.77.0.2"
+agent = "claude"
+"#;
+        Config::parse("cedarwall.toml", &change(text)).unwrap()
+    }
+
+    fn step(changes: &[(&str, &str)]) -> Step {
+        let change = |text: &str| {
+            changes.iter().fold(text.to_owned(), |text, (from, to)| {
+                assert!(text.contains(from), "{from}");
+                text.replace(from, to)
+            })
+        };
+        config(ToOwned::to_owned).step_to(config(change))
+    }
+
+    #[test]
+    fn what_can_change_while_the_daemon_runs_does() {
+        let changes = [
+            ("192.0.2.53", "192.0.2.54"),
+            ("[dns]", "[dns]\ndeny = \"refused\"\ndeny_ttl = \"1s\"\nupstream_timeout = \"1s\"\ncache_entries = 1"),
+            ("[policy]", "[policy]\npath = \"other\"\ncatch_all_forbid = \"default-deny\"\nwatch = false"),
+            ("[wall]", "[wall]\nallow_ranges = [\"10.20.0.0/16\"]"),
+            ("[lease]", "[lease]\nmin = \"1s\"\nmax = \"2s\"\ngrace = \"1s\"\nper_client = 7"),
+            ("claude", "ci"),
+        ];
+        let change = |text: &str| changes.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        let Step { config: after, waiting } = step(&changes);
+        assert_eq!(waiting, Vec::<&str>::new());
+        assert_eq!(after, config(change));
+    }
+
+    #[test]
+    fn what_cannot_change_stays_as_it_runs_and_is_named() {
+        let Step { config: after, waiting } = step(&[
+            ("10.77.0.1:53", "10.77.0.9:53"),
+            ("[dns]", "[dns]\nmax_in_flight = 7\nmax_connections = 7\nidle_timeout = \"7s\""),
+            ("agents", "others"),
+            ("[wall]", "[wall]\nverdict = \"reject\"\ntable = \"other\""),
+            ("8192", "16384\nper_client = 10000"),
+            ("[control]", "[control]\nsocket = \"/run/other.sock\""),
+            ("[journal]", "[journal]\npath = \"events.jsonl\""),
+        ]);
+        let expected = [
+            "dns.listen",
+            "dns.max_in_flight",
+            "dns.max_connections",
+            "dns.idle_timeout",
+            "wall.interfaces",
+            "wall.verdict",
+            "wall.table",
+            "lease.set_size",
+            "lease.per_client",
+            "control.socket",
+            "journal.path",
+        ];
+        assert_eq!(waiting, expected);
+        assert_eq!(after, config(ToOwned::to_owned));
+    }
+
+    #[test]
+    fn a_sidecar_keeps_its_upstream_servers_because_its_rules_name_them() {
+        let sidecar = |text: &str| text.replace("[wall]", "[wall]\nmode = \"sidecar\"");
+        let other = |text: &str| sidecar(text).replace("192.0.2.53", "192.0.2.54");
+        assert_eq!(config(sidecar).step_to(config(other)).waiting, ["dns.upstream"]);
+        assert_eq!(config(ToOwned::to_owned).step_to(config(sidecar)).waiting, ["wall.mode"]);
+    }
+}

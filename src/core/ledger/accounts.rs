@@ -1,0 +1,84 @@
+//! [`Accounts`]: how many leases each client holds, and each of its names.
+//!
+//! A lease counts once for each name that holds it: otherwise any number of
+//! names with one address would count as one, and each has to be remembered.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+
+use super::{Holder, Lease};
+use crate::core::name::Name;
+use crate::core::query::Client;
+
+/// Counts, kept in step with the leases.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    clients: HashMap<Client, u32>,
+    names: HashMap<(Client, Name), u32>,
+}
+
+impl Accounts {
+    /// What `client` holds under any name.
+    pub(super) fn of(&self, client: Client) -> u32 {
+        self.clients.get(&client).copied().unwrap_or(0)
+    }
+
+    /// What `client` holds under `name`.
+    pub(super) fn of_name(&self, client: Client, name: &Name) -> u32 {
+        self.names.get(&(client, name.clone())).copied().unwrap_or(0)
+    }
+
+    /// Takes note that `after` is there in the place of `before`.
+    pub(super) fn replace(&mut self, before: Option<&Lease>, after: Option<&Lease>) {
+        match (before, after) {
+            (Some(before), Some(after)) if before.account == after.account => {
+                self.update(before.account, &before.holders, &after.holders);
+            }
+            _ => {
+                if let Some(Lease { account, holders }) = before {
+                    self.take(*account, holders);
+                }
+                if let Some(Lease { account, holders }) = after {
+                    self.give(*account, holders);
+                }
+            }
+        }
+    }
+
+    /// Most holders of a lease stay, in their order: only the others cost.
+    fn update(&mut self, account: Client, before: &[Holder], after: &[Holder]) {
+        let mut rest = after;
+        for holder in before {
+            match rest.split_first() {
+                Some((next, others)) if next.name == holder.name => rest = others,
+                _ => self.take(account, std::slice::from_ref(holder)),
+            }
+        }
+        self.give(account, rest);
+    }
+
+    fn give(&mut self, account: Client, holders: &[Holder]) {
+        for holder in holders {
+            *self.clients.entry(account).or_default() += 1;
+            *self.names.entry((account, holder.name.clone())).or_default() += 1;
+        }
+    }
+
+    fn take(&mut self, account: Client, holders: &[Holder]) {
+        for holder in holders {
+            one_less(&mut self.clients, account);
+            one_less(&mut self.names, (account, holder.name.clone()));
+        }
+    }
+}
+
+/// Whoever holds nothing costs nothing.
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() = count.get().saturating_sub(1);
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
