@@ -305,8 +305,14 @@ fn persistently<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 
 /// Whether the same may well succeed a moment later.
 fn is_passing(error: &io::Error) -> bool {
-    use nix::libc::{EAGAIN, EBUSY, EINTR, ENFILE, ENOBUFS, ENOMEM};
-    error.raw_os_error().is_some_and(|code| [EAGAIN, EBUSY, EINTR, ENFILE, ENOBUFS, ENOMEM].contains(&code))
+    error.kind() == io::ErrorKind::WouldBlock || is_shortage(error)
+}
+
+/// Whether the system is short of something, or a signal came: the socket
+/// itself is sound.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    use nix::libc::{EBUSY, EINTR, ENFILE, ENOBUFS, ENOMEM};
+    error.raw_os_error().is_some_and(|code| [EBUSY, EINTR, ENFILE, ENOBUFS, ENOMEM].contains(&code))
 }
 
 /// The ruleset's generation that the kernel's answer tells.

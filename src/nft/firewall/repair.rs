@@ -8,6 +8,7 @@
 //! last look and refused for any other, so nothing happens in between.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc::EPERM;
@@ -16,7 +17,7 @@ use super::super::conntrack::{self, Flow};
 use super::super::element::Repair;
 use super::super::place::Place;
 use super::super::protect;
-use super::super::transaction::{Connection, MAX_CHANGES, Refused};
+use super::super::transaction::{self, Connection, MAX_CHANGES, Refused};
 use super::super::watch::{Missed, Watch};
 use super::Error;
 use super::damage::Touched;
@@ -30,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the notifications of a commit may take: the kernel counts it first
 /// and tells of it at its end.
 const COMMIT: Duration = Duration::from_millis(500);
+
+/// Before a socket that failed is opened anew.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the table is not in order yet.
 enum Trouble {
@@ -58,12 +62,16 @@ impl Keeper {
         let complaint = loop {
             match self.settle(now) {
                 Ok(()) => {
-                    self.complaint = None;
+                    if self.complaint.take().is_some() {
+                        tracing::info!("the table is in order again, and answers open what they name");
+                    }
                     return true;
                 }
                 Err(Trouble::Failed(complaint)) => break complaint,
                 Err(Trouble::Overtaken) if start.elapsed() < PATIENCE => {}
-                Err(Trouble::Overtaken) => break "others change the table faster than it can be put right".to_owned(),
+                Err(Trouble::Overtaken) => {
+                    break "others change the table faster than it can be put right, or its sockets fail".to_owned();
+                }
             }
         };
         // The same trouble is told once, however long it lasts.
@@ -191,6 +199,7 @@ impl Keeper {
                     tracing::warn!("{missed}; the table is loaded anew");
                     self.damage.reload_and_judge();
                     if matches!(missed, Missed::Broken(_)) {
+                        thread::sleep(PAUSE);
                         self.watch = self.new_watch()?;
                     }
                     heard = generation;
@@ -208,6 +217,10 @@ impl Keeper {
             return Err(Trouble::Failed(lacking.to_owned()));
         }
         let failed = |error: std::io::Error| Trouble::Failed(format!("cannot reach nftables in the kernel: {error}"));
+        if transaction::is_shortage(error) {
+            return Err(Trouble::Failed(format!("nftables in the kernel cannot be asked at the moment: {error}")));
+        }
+        thread::sleep(PAUSE);
         self.connection = Connection::open(self.setup.table.clone(), renewal()).map_err(failed)?;
         self.is_owned = !self.setup.protect;
         self.watch = self.new_watch()?;
