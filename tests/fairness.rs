@@ -33,6 +33,8 @@ use support::wall::{ANY_NAMES, Setup, Wall};
 const FLOOD: u32 = 50_000;
 /// The promise: 99 of 100 answers within this.
 const LIMIT: Duration = Duration::from_millis(5);
+/// What is held to on a machine that is too noisy to measure that.
+const UNMEASURABLE: Duration = Duration::from_millis(200);
 /// Questions of the other client while it is measured once, and their rhythm.
 const QUESTIONS: u64 = 200;
 /// How often the other client is measured, without the load and beside it.
@@ -209,6 +211,15 @@ fn beside_a_flood(lab: &Lab, what: &str, wall: &str) -> (Measured, Measured) {
         "the agent's caps were met: queries a second {queries}, leases {leases_cap}, connections {connections_cap}"
     );
     eprintln!("dropped by the kernel: {} packets", counter("denied_flood"));
+    let mut inside: Vec<_> = daemon
+        .events("query.answered", 1)
+        .iter()
+        .filter(|event| event["client"] == "10.77.1.2" && event["name"].as_str().unwrap().starts_with("loaded"))
+        .map(|event| Duration::from_micros(event["micros"].as_u64().unwrap()))
+        .collect();
+    inside.sort();
+    let [median, high, worst] = [50, 99, 100].map(|percent| millis(percentile(&inside, percent)));
+    eprintln!("its cold names, in the daemon alone: median {median:.2} ms, p99 {high:.2} ms, worst {worst:.2} ms");
     quiet.print("another client, without the load");
     loaded.print("another client, beside the load");
     assert!(rate >= f64::from(FLOOD), "the generator did not reach {FLOOD} a second: {rate:.0}");
@@ -218,14 +229,14 @@ fn beside_a_flood(lab: &Lab, what: &str, wall: &str) -> (Measured, Measured) {
 
 /// No question may fail, whatever the machine. The limit holds where the
 /// machine allows to measure it: where its own noise takes the better part of
-/// it, that is said, and twice that noise comes on top.
+/// it, that is said, and only a coarse limit is held.
 fn expect_fairness(quiet: &Measured, loaded: &Measured) {
     assert_eq!(loaded.failed, Vec::<String>::new(), "questions that nobody answered");
     let noise = quiet.at(99).max(loaded.noise());
-    let limit = if noise * 2 > LIMIT { LIMIT + noise * 2 } else { LIMIT };
+    let limit = if noise * 2 > LIMIT { UNMEASURABLE } else { LIMIT };
     if limit > LIMIT {
         eprintln!(
-            "\n*** NOISE: without the wall's doing p99 is {:.2} ms here, so {:.2} ms is held instead of {:.0} ms ***\n",
+            "\n*** TOO NOISY TO MEASURE: without the load p99 is {:.2} ms here, so {:.0} ms is held instead of {:.0} ms ***\n",
             millis(noise),
             millis(limit),
             millis(LIMIT)
