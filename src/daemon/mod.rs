@@ -37,7 +37,7 @@ use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
 use crate::gate::{Gate, InForce};
 use crate::journal::{self, Journal};
 use crate::nft::firewall::{Firewall, Setup};
-use crate::nft::{self, install, ruleset};
+use crate::nft::{self, protect, ruleset};
 use crate::{host, policy_files};
 
 /// How long queries in flight may take to finish once the daemon is told to
@@ -104,13 +104,15 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
     journal.report(policy_event(config, &loaded));
 
     let text = ruleset::render(config, &host::identity());
-    let snapshot = install::install(&config.wall.table, &text)?;
+    let protect = config.wall.protect && protect::is_possible();
+    let snapshot = protect::install(&config.wall.table, &text, protect)?;
     let setup = Setup {
         table: config.wall.table.clone(),
         ruleset: text,
         loaded: snapshot,
         settings: config.lease,
         mode: config.wall.mode.clone(),
+        protect,
     };
     let firewall = Firewall::start(setup, Arc::clone(journal))?;
 

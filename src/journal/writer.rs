@@ -125,7 +125,10 @@ impl Writer {
 fn tell(event: &Event) {
     let line = line::Spoken(event);
     match event {
-        Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::JournalLost { .. } => tracing::warn!("{line}"),
+        Event::QueryFailed { .. }
+        | Event::TableRestored { .. }
+        | Event::TableRepaired { .. }
+        | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
         Event::PolicyRefused { .. } => tracing::error!("{line}"),
         Event::PolicyLoaded { .. }

@@ -40,19 +40,21 @@ pub struct Flow {
     pub port: Port,
 }
 
-/// Ends every admitted flow that `is_over`, and says how many there were.
+/// Ends every admitted flow that `is_over`, and says how many there were; with
+/// `strays`, also those that are neither TCP nor UDP, which no lease admits.
 ///
 /// Only the kernel's memory of the flow goes: its next packet is judged as one
 /// that belongs to no flow.
 ///
 /// # Errors
 /// When the table cannot be read, or a flow cannot be taken out of it.
-pub fn cut(is_over: impl Fn(&Flow) -> bool) -> io::Result<usize> {
+pub fn cut(is_over: impl Fn(&Flow) -> bool, strays: bool) -> io::Result<usize> {
     let mut table = Table::open()?;
     let mut cut = 0;
     for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
         for entry in table.admitted(family)? {
-            if entry.flows.iter().any(&is_over) && table.delete(family, entry.name)? {
+            let is_stray = entry.flows.is_empty() && strays;
+            if (is_stray || entry.flows.iter().any(&is_over)) && table.delete(family, entry.name)? {
                 cut += 1;
             }
         }
@@ -71,7 +73,8 @@ struct Entry {
     /// What the kernel calls it by: its original tuple, its id, its zone.
     name: Vec<ConntrackAttribute>,
     /// The flow as the client sent it and, where its destination is
-    /// translated, as it went out: the rules may have seen either.
+    /// translated, as it went out: the rules may have seen either. None if it
+    /// is neither TCP nor UDP.
     flows: Vec<Flow>,
 }
 
@@ -186,8 +189,7 @@ fn entry(payload: NetlinkPayload<NetfilterMessage>) -> Option<Entry> {
 }
 
 impl Entry {
-    /// The entry of these attributes, if it is a flow that a rule can have
-    /// admitted.
+    /// The entry of these attributes, if it is one that a rule has admitted.
     fn of(attributes: Vec<ConntrackAttribute>) -> Option<Self> {
         let (mut there, mut back, mut admitted) = (None, None, false);
         for attribute in &attributes {
@@ -198,20 +200,22 @@ impl Entry {
                 _ => {}
             }
         }
-        let (there, back) = (there?, back?);
         if !admitted {
             return None;
         }
-        let client = Client::new(there.source);
-        let protocol = there.protocol;
-        let sent = Flow { client, address: there.destination, protocol, port: there.destination_port };
-        let translated = Flow { client, address: back.source, protocol, port: back.source_port };
+        let flows = there.zip(back).map_or_else(Vec::new, |(there, back): (Ends, Ends)| {
+            let client = Client::new(there.source);
+            let protocol = there.protocol;
+            let sent = Flow { client, address: there.destination, protocol, port: there.destination_port };
+            let translated = Flow { client, address: back.source, protocol, port: back.source_port };
+            vec![sent, translated]
+        });
         let is_name = |attribute: &ConntrackAttribute| match attribute {
             ConntrackAttribute::CtaTupleOrig(_) => true,
             ConntrackAttribute::Other(other) => [ID, ZONE].contains(&other.kind()),
             _ => false,
         };
-        Some(Self { name: attributes.into_iter().filter(is_name).collect(), flows: vec![sent, translated] })
+        Some(Self { name: attributes.into_iter().filter(is_name).collect(), flows })
     }
 }
 

@@ -5,8 +5,11 @@
 //! before (G1). A batch the kernel refuses is tried again query by query, so
 //! that one query's misfortune is not its neighbours'.
 
+mod damage;
 mod keeper;
+mod repair;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use tokio::time::timeout;
 use self::keeper::Keeper;
 use super::Error;
 use super::install::Snapshot;
+use super::watch::Watch;
 use crate::core::config::{LeaseSettings, Mode, TableName};
 use crate::core::decision::Failure;
 use crate::core::event::Report;
@@ -27,7 +31,7 @@ use crate::gate::Open;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests waiting for the firewall; more queries than that wait for a place.
 const QUEUE: usize = 4096;
-/// How often the table is looked after while nobody asks anything.
+/// How often the table is looked after while nobody asks or does anything.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// A handle to the firewall thread.
@@ -49,6 +53,8 @@ pub struct Setup {
     pub settings: LeaseSettings,
     /// Where the clients are.
     pub mode: Mode,
+    /// Whether the table was loaded so that it can be made our own.
+    pub protect: bool,
 }
 
 #[derive(Debug)]
@@ -59,8 +65,9 @@ enum Request {
     Revoke(Vec<Verdict>, oneshot::Sender<Result<Closed, Error>>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
-    /// Have a look at the table, with no query to ask for it.
-    Look,
+    /// Have a look at the table, with no query to ask for it. The answer is
+    /// what wakes whoever asked before the next round.
+    Look(oneshot::Sender<Arc<Watch>>),
 }
 
 /// A lease as an operator sees it.
@@ -103,10 +110,14 @@ impl Firewall {
         thread::Builder::new().name("firewall".into()).spawn(move || keeper.run(queue))?;
         // A weak handle: when nobody can ask any more, both threads end.
         let round = requests.downgrade();
-        let look = move || round.upgrade().is_some_and(|requests| requests.blocking_send(Request::Look).is_ok());
+        let look = move || {
+            let (reply, watch) = oneshot::channel();
+            round.upgrade()?.blocking_send(Request::Look(reply)).ok()?;
+            watch.blocking_recv().ok()
+        };
         thread::Builder::new().name("firewall-round".into()).spawn(move || {
-            while look() {
-                thread::sleep(ROUND);
+            while let Some(watch) = look() {
+                watch.wait(ROUND);
             }
         })?;
         Ok(Self { requests })

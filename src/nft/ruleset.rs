@@ -41,11 +41,6 @@ pub fn render(config: &Config, identity: &Identity) -> String {
     text
 }
 
-/// What takes the table named `table` away, and its egress chains with it.
-pub fn removal_of(table: &TableName) -> String {
-    removing("inet", table) + &removing("netdev", table)
-}
-
 fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
     let renamed =
         shipped.replace(&format!("table {family} cedarwall {{"), &format!("table {family} {} {{", table.as_str()));

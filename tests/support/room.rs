@@ -48,7 +48,7 @@ impl Room {
         let ruleset = ruleset::render(&config, &Identity { uid: 0, cgroup: None });
         let table = TableName::default();
         let loaded = install::install(&table, &ruleset).expect("rules");
-        let setup = Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode };
+        let setup = Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode, protect: false };
         let heard = Heard::default();
         let firewall = Firewall::start(setup, heard.clone()).expect("a firewall");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
