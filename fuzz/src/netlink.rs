@@ -1,5 +1,6 @@
 //! Datagrams of the kernel's.
 
+use cedarwall::nft::watch::notice;
 use cedarwall::nft::{conntrack, transaction};
 
 /// Whatever comes: it is read to its end, and says no more than fits into it.
@@ -8,6 +9,10 @@ pub fn examine(datagram: &[u8]) {
     let most = datagram.len() / 16 + 1;
     assert!(transaction::replies(datagram).len() <= most);
     let _ = transaction::generation_in(datagram);
+    if let Ok(notices) = notice::decode(datagram, "cedarwall") {
+        // The attribute of an element alone is 4 octets.
+        assert!(notices.len() <= datagram.len() / 4);
+    }
     if let Ok(flows) = conntrack::flows_in(datagram) {
         assert!(flows.len() <= 2 * most);
     }
