@@ -117,6 +117,12 @@ fn deeds(set: &str) -> Vec<String> {
     ]
 }
 
+fn time_of(look: impl FnOnce() -> bool) -> Duration {
+    let start = Instant::now();
+    assert!(look());
+    start.elapsed()
+}
+
 fn nft(text: &str) {
     run("nft", &[text]);
 }
@@ -138,6 +144,8 @@ fn a_deed_to_an_element_is_undone_at_once_with_nobody_asking_and_nothing_else_is
         assert!(counted > 0);
         let before = everything();
         assert!(before.iter().all(|held| !held.is_empty()), "{before:?}");
+        // On a busy machine looking takes its time, too.
+        let cost = time_of(|| is_as_before("lease4", &before[0]));
         let mut times = Vec::new();
         for (set, before) in SETS.iter().zip(&before) {
             for deed in deeds(set) {
@@ -149,7 +157,7 @@ fn a_deed_to_an_element_is_undone_at_once_with_nobody_asking_and_nothing_else_is
         }
         times.sort();
         // The round is a second; without the notifications that is the mean.
-        assert!(times[times.len() * 9 / 10] < SECOND / 5, "{times:?}");
+        assert!(times[times.len() * 9 / 10] < SECOND / 5 + 2 * cost, "{times:?}, looking takes {cost:?}");
         assert_eq!(everything(), before);
         assert!(wall.events("table.restored", 0).is_empty(), "the table was loaded anew");
         assert!(counter("permitted") >= counted, "the counters are gone");
@@ -183,7 +191,9 @@ fn a_deed_to_an_element_is_undone_before_the_next_answer() {
 fn what_nobody_may_change_and_no_repair_covers_brings_the_whole_table_back() {
     in_lab(|lab| {
         let wall = wall(lab);
-        let before = (run("nft", &["-t", "list", "ruleset"]), everything(), held("walled"), held("dns4"));
+        let look = || (run("nft", &["-t", "list", "ruleset"]), everything(), held("walled"), held("dns4"));
+        let before = look();
+        let cost = time_of(|| look() == before);
         let deeds = [
             "flush ruleset",
             "delete table inet cedarwall",
@@ -218,7 +228,7 @@ fn what_nobody_may_change_and_no_repair_covers_brings_the_whole_table_back() {
             assert_eq!(wall.events("table.restored", index + 1).len(), index + 1, "{deed}");
         }
         times.sort();
-        assert!(times[times.len() / 2] < SECOND / 2, "{times:?}");
+        assert!(times[times.len() / 2] < SECOND / 2 + 2 * cost, "{times:?}, looking takes {cost:?}");
         assert!(wall.events("table.repaired", 0).is_empty());
     });
 }
