@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: NameLimits = NameLimits { per_minute: 20, octets_per_minute: 400, bits_per_minute: 2_000 };
+const LIMITS: NameLimits = NameLimits { per_minute: 20, octets_per_minute: 400, bits_per_minute: 900 };
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
