@@ -11,6 +11,7 @@ pub mod element;
 pub mod firewall;
 pub mod inspect;
 pub mod install;
+pub mod listing;
 pub mod ruleset;
 mod source;
 pub mod transaction;
