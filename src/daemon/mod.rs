@@ -1,10 +1,11 @@
 //! Wiring: what is started in which order, and how it ends.
 //!
-//! The wall stands before anybody is answered, and stays when the daemon goes:
-//! rules first, then the firewall, the listeners last. On a signal the
+//! The wall stands before anybody is answered, and stays when the daemon goes,
+//! for the next one to take over: rules first, then the firewall, the listeners last. On a signal the
 //! listeners finish what they have, and the table is left as it is, so that
 //! nothing opens by accident; `cedarwall down` is the way to take it away.
 
+mod adoption;
 mod background;
 mod house;
 mod reload;
@@ -21,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use self::adoption::Adoption;
 use self::background::Background;
 use self::house::DaemonHouse;
 use self::reload::Reloader;
@@ -37,7 +39,7 @@ use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
 use crate::gate::{Gate, InForce};
 use crate::journal::{self, Journal};
 use crate::nft::firewall::{Firewall, Setup};
-use crate::nft::{self, install, ruleset};
+use crate::nft::{self, adopt};
 use crate::{host, policy_files};
 
 /// How long queries in flight may take to finish once the daemon is told to
@@ -103,16 +105,16 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
     let control = ControlSocket::bind(&config.control.socket)?;
     journal.report(policy_event(config, &loaded));
 
-    let text = ruleset::render(config, &host::identity());
-    let snapshot = install::install(&config.wall.table, &text)?;
+    let wall = adopt::stand(config, &host::identity())?;
+    let adoption = Adoption::of(config, &wall.adopted);
     let setup = Setup {
         table: config.wall.table.clone(),
-        ruleset: text,
-        loaded: snapshot,
+        ruleset: wall.ruleset,
+        loaded: wall.loaded,
         settings: config.lease,
         mode: config.wall.mode.clone(),
     };
-    let firewall = Firewall::start(setup, Arc::clone(journal))?;
+    let firewall = Firewall::start(setup, wall.adopted, Arc::clone(journal))?;
 
     let clients = Clients::new(&config.clients);
     let rules = Rules { allow_ranges: config.wall.allow_ranges.clone(), max_ttl: Ttl::within(config.lease.max) };
@@ -127,7 +129,8 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
         background,
         Arc::clone(journal),
     );
-    reloader.open_statics().await?;
+    reloader.judge_adopted().await?;
+    adoption.finish(&firewall, journal).await?;
     let gate = Gate::new(Arc::clone(&in_force), Forwarder::new(&config.dns, rules), firewall.clone());
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };

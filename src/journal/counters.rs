@@ -133,6 +133,7 @@ impl Counters {
             | Event::PolicyRefused { .. }
             | Event::Revoked { .. }
             | Event::WallUp { .. }
+            | Event::TableAdopted { .. }
             | Event::TableRestored { .. }
             | Event::JournalLost { .. }
             | Event::Stopped { .. } => {}

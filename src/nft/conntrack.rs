@@ -35,19 +35,21 @@ pub struct Flow {
     pub port: Port,
 }
 
-/// Ends every admitted flow that `is_over`, and says how many there were.
+/// Ends every admitted flow that `is_over`, and says how many there were. It
+/// is told the flow as the client sent it and, where its destination is
+/// translated, as it went out: the rules may have seen either.
 ///
 /// Only the kernel's memory of the flow goes: its next packet is judged as one
 /// that belongs to no flow.
 ///
 /// # Errors
 /// When the table cannot be read, or a flow cannot be taken out of it.
-pub fn cut(is_over: impl Fn(&Flow) -> bool) -> io::Result<usize> {
+pub fn cut(is_over: impl Fn(&[Flow]) -> bool) -> io::Result<usize> {
     let mut table = Table::open()?;
     let mut cut = 0;
     for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
         for entry in table.admitted(family)? {
-            if entry.flows.iter().any(&is_over) && table.delete(family, entry.name)? {
+            if is_over(&entry.flows) && table.delete(family, entry.name)? {
                 cut += 1;
             }
         }

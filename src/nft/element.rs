@@ -21,9 +21,9 @@ const NFTABLES: u16 = 10;
 /// `NFTA_DATA_VALUE` (linux/netfilter/nf_tables.h).
 const DATA_VALUE: u16 = 1;
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`: how `nft` marks a comment in user data.
-const COMMENT: u8 = 0;
+pub(super) const COMMENT: u8 = 0;
 /// The comment of an element that a policy names, as a lease's is its name.
-const NAMED_BY_POLICY: &str = "policy";
+pub(super) const NAMED_BY_POLICY: &str = "policy";
 /// How long an element lives that is added only to be deleted.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
@@ -36,6 +36,20 @@ pub enum Renewal {
     /// Add, delete, add in one batch: the deletion cannot miss, and the last
     /// addition counts. Works everywhere.
     Replace,
+}
+
+impl Renewal {
+    /// Linux renews an element in place since 6.12.
+    pub fn of_this_kernel() -> Self {
+        let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+        let version = release.unwrap_or_default();
+        let mut numbers =
+            version.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse::<u32>());
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 12) => Self::InPlace,
+            _ => Self::Replace,
+        }
+    }
 }
 
 /// One batch: everything in it takes effect at once, or nothing does. The last
@@ -117,16 +131,16 @@ pub fn batch(operations: Vec<NfTablesMessage>, first: u32) -> Batch {
 }
 
 /// An element: where it is and what it is called by.
-struct Element<'a> {
+pub(super) struct Element<'a> {
     table: &'a TableName,
-    set: &'static str,
-    key: Vec<u8>,
+    pub(super) set: &'static str,
+    pub(super) key: Vec<u8>,
     /// The other end, in an interval set.
-    end: Option<Vec<u8>>,
+    pub(super) end: Option<Vec<u8>>,
 }
 
 impl<'a> Element<'a> {
-    fn of_lease(table: &'a TableName, key: &Key) -> Self {
+    pub(super) fn of_lease(table: &'a TableName, key: &Key) -> Self {
         let point =
             |port| concatenation(key.client, key.address, key.protocol, (key.ports != Ports::All).then_some(port));
         let range = key.ports.range();
@@ -134,7 +148,7 @@ impl<'a> Element<'a> {
         Self { table, set: set_of(key), key: point(range.first()), end }
     }
 
-    fn of_static(table: &'a TableName, grant: &StaticGrant) -> Self {
+    pub(super) fn of_static(table: &'a TableName, grant: &StaticGrant) -> Self {
         let point = |address, port| concatenation(grant.client, address, grant.protocol, Some(port));
         Self {
             table,
@@ -229,7 +243,7 @@ fn concatenation(client: Client, address: IpAddr, protocol: Protocol, port: Opti
 }
 
 /// A comment as `nft` writes it: type, length, text, NUL.
-fn user_data(comment: &str) -> Vec<u8> {
+pub(super) fn user_data(comment: &str) -> Vec<u8> {
     let text = comment.as_bytes();
     let mut bytes = Vec::with_capacity(text.len() + 3);
     bytes.push(COMMENT);

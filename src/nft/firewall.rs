@@ -6,6 +6,8 @@
 //! that one query's misfortune is not its neighbours'.
 
 mod keeper;
+mod sidecar;
+mod unexplained;
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use self::keeper::Keeper;
+pub use self::unexplained::Suspects;
 use super::Error;
+use super::adopt::Adopted;
 use super::install::Snapshot;
 use crate::core::config::{LeaseSettings, Mode, TableName};
 use crate::core::decision::Failure;
@@ -59,6 +63,7 @@ enum Request {
     Revoke(Vec<Verdict>, oneshot::Sender<Result<Closed, Error>>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
+    EndUnexplained(Suspects, oneshot::Sender<usize>),
     /// Have a look at the table, with no query to ask for it.
     Look,
 }
@@ -93,13 +98,14 @@ pub struct Closed {
 }
 
 impl Firewall {
-    /// Starts the thread. The table has to be in the kernel already.
+    /// Starts the thread, with what was `adopted`. The table has to be in the
+    /// kernel already.
     ///
     /// # Errors
     /// When the kernel gives no socket or no thread.
-    pub fn start(setup: Setup, journal: impl Report + 'static) -> Result<Self, Error> {
+    pub fn start(setup: Setup, adopted: Adopted, journal: impl Report + 'static) -> Result<Self, Error> {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let mut keeper = Keeper::new(setup, Box::new(journal))?;
+        let mut keeper = Keeper::new(setup, adopted, Box::new(journal))?;
         thread::Builder::new().name("firewall".into()).spawn(move || keeper.run(queue))?;
         // A weak handle: when nobody can ask any more, both threads end.
         let round = requests.downgrade();
@@ -146,6 +152,15 @@ impl Firewall {
     /// closed is closed, or nobody gets an answer until it is.
     pub async fn revoke(&self, verdicts: Vec<Verdict>) -> Result<Closed, Error> {
         self.ask(|reply| Request::Revoke(verdicts, reply)).await?
+    }
+
+    /// Ends the flows of the `suspects` that were admitted before this daemon
+    /// began and that nothing explains. Says how many there were.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn end_unexplained(&self, suspects: Suspects) -> Result<usize, Error> {
+        self.ask(|reply| Request::EndUnexplained(suspects, reply)).await
     }
 
     /// Every address there is now that the policy names itself.

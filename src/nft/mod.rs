@@ -6,12 +6,18 @@
 //! all the time; they go over netlink ([`element`], [`transaction`]) from the
 //! one thread that owns the ledger ([`firewall`]).
 
+pub mod adopt;
+mod carried;
+mod clock;
+mod compared;
 mod conntrack;
 pub mod element;
 pub mod firewall;
 pub mod inspect;
 pub mod install;
 pub mod listing;
+pub mod memory;
+mod reading;
 pub mod ruleset;
 mod source;
 pub mod transaction;

@@ -41,6 +41,18 @@ pub fn render(config: &Config, identity: &Identity) -> String {
     text
 }
 
+/// The same ruleset, made so that no packet meets it.
+pub(super) fn dormant(text: &str) -> String {
+    let mut dormant = String::with_capacity(text.len());
+    for line in text.lines() {
+        _ = writeln!(dormant, "{line}");
+        if line.starts_with("table ") && line.ends_with('{') {
+            _ = writeln!(dormant, "\tflags dormant");
+        }
+    }
+    dormant
+}
+
 /// What takes the table named `table` away, and its egress chains with it.
 pub fn removal_of(table: &TableName) -> String {
     removing("inet", table) + &removing("netdev", table)

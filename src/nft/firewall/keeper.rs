@@ -3,23 +3,23 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::adopt::Adopted;
+use super::super::clock;
 use super::super::conntrack::{self, Flow};
 use super::super::element::Renewal;
 use super::super::install;
-use super::super::source;
+use super::super::memory::Memory;
 use super::super::transaction::{Connection, MAX_CHANGES, Refused};
+use super::unexplained::Suspects;
 use super::{Closed, Error, LeaseView, Request, Setup, StaticView};
-use crate::core::config::Mode;
 use crate::core::decision::Failure;
 use crate::core::event::{Event, Report};
-use crate::core::lease::{Generation, Grant, Opened, Refusal, StaticGrant, Statics, Wanted};
+use crate::core::lease::{Generation, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
 use crate::core::ledger::{Change, Ledger, Plan};
-use crate::core::query::Client;
 use crate::core::statics::{StaticChange, StaticLedger};
 use crate::core::time::{Moment, Ttl};
 
@@ -28,25 +28,28 @@ const MAX_QUERIES: usize = 256;
 
 /// The thread's own: nobody else touches the ledger or the socket.
 pub(super) struct Keeper {
-    ledger: Ledger,
-    statics: StaticLedger,
+    pub(super) ledger: Ledger,
+    pub(super) statics: StaticLedger,
+    /// Where what the kernel does not know of leases is written down.
+    memory: Memory,
     /// The policy in force; what an older one permitted opens nothing.
     in_force: Generation,
     /// What the policy names itself, as it was last told.
-    wanted: Vec<Statics>,
+    pub(super) wanted: Vec<Statics>,
     /// Our own addresses when that was last carried out, in sidecar mode.
-    own: BTreeSet<IpAddr>,
+    pub(super) own: BTreeSet<IpAddr>,
     /// What was closed since the last round, to be looked after once more.
     closed: Vec<StaticGrant>,
+    /// Whose flows have to be explained, at the next round once more.
+    pub(super) unexplained: Option<Suspects>,
     connection: Connection,
     journal: Box<dyn Report>,
-    epoch: Instant,
     /// The ruleset's generation when the table was last known to be as it was
     /// loaded; our own commits are counted along.
     ruleset: Option<u32>,
     /// The kernel may hold more than the ledgers say.
     has_to_restore: bool,
-    setup: Setup,
+    pub(super) setup: Setup,
 }
 
 /// A query that waits for the kernel.
@@ -60,17 +63,20 @@ impl Keeper {
     ///
     /// # Errors
     /// When the kernel gives no socket.
-    pub(super) fn new(setup: Setup, journal: Box<dyn Report>) -> Result<Self, Error> {
+    pub(super) fn new(setup: Setup, adopted: Adopted, journal: Box<dyn Report>) -> Result<Self, Error> {
+        let Adopted { ledger, statics, mut memory, .. } = adopted;
+        memory.tidy(&ledger);
         Ok(Self {
-            ledger: Ledger::new(setup.settings),
-            statics: StaticLedger::default(),
+            ledger,
+            statics,
+            memory,
             in_force: Generation::FIRST,
             wanted: Vec::new(),
             own: BTreeSet::new(),
             closed: Vec::new(),
-            connection: Connection::open(setup.table.clone(), renewal())?,
+            unexplained: None,
+            connection: Connection::open(setup.table.clone(), Renewal::of_this_kernel())?,
             journal,
-            epoch: Instant::now(),
             ruleset: None,
             has_to_restore: false,
             setup,
@@ -111,6 +117,9 @@ impl Keeper {
             Request::Statics(reply) => {
                 let _ = reply.send(self.statics_view());
             }
+            Request::EndUnexplained(suspects, reply) => {
+                let _ = reply.send(self.end_unexplained(suspects));
+            }
             // Every batch begins with a look at the rules.
             Request::Look => self.look_after(),
         }
@@ -147,6 +156,7 @@ impl Keeper {
 
     /// Makes the kernel hold what `plan` says, and writes it down.
     fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<(), Refused> {
+        self.memory.append(plan.lines());
         self.apply(&plan.changes(now))?;
         self.ledger.commit(plan);
         Ok(())
@@ -200,11 +210,15 @@ impl Keeper {
         let stood = self.stands(now);
         let revision = self.ledger.revise(self.in_force, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
+        self.memory.append(revision.lines(&self.ledger));
         let told = if stood { self.apply_whole(&changes) } else { Err(Refused::NoSuchTable) };
+        let keys = revision.keys();
         self.ledger.commit_revision(revision);
         self.must_hold(told, now)?;
         let elements = changes.iter().filter(|change| matches!(change, Change::Remove(_))).count();
-        Ok(Closed { elements, flows: self.end_flows(closed, now) })
+        let flows = self.end_flows(closed, now);
+        self.memory.append(keys.iter().map(|key| self.ledger.line(key)));
+        Ok(Closed { elements, flows })
     }
 
     /// Makes the kernel hold the addresses that the policy names, and no
@@ -249,13 +263,13 @@ impl Keeper {
         if closed.is_empty() {
             return Ok(0);
         }
-        let is_over = |flow: &Flow| {
+        let is_closed = |flow: &Flow| {
             let Flow { client, address, protocol, port } = *flow;
             closed.iter().any(|grant| grant.covers(client, address, protocol, port))
                 && !self.statics.covers(client, address, protocol, port, now)
                 && !self.ledger.covers(client, address, protocol, port, now)
         };
-        conntrack::cut(is_over)
+        conntrack::cut(|flows| flows.iter().any(is_closed))
     }
 
     /// What is done once a second.
@@ -267,6 +281,10 @@ impl Keeper {
             tracing::error!("the kernel's table of flows: {error}");
             self.closed = closed;
         }
+        if let Some(suspects) = self.unexplained.take() {
+            self.look_again(suspects);
+        }
+        self.memory.tidy(&self.ledger);
         if !self.wanted.is_empty()
             && self.own_addresses() != self.own
             && let Err(error) = self.open_statics()
@@ -320,42 +338,6 @@ impl Keeper {
         true
     }
 
-    /// In sidecar mode a query comes from loopback, and the connection that
-    /// follows from whichever of our addresses the route chooses.
-    fn seen_from_here(&self, mut wanted: Wanted) -> Wanted {
-        if matches!(self.setup.mode, Mode::Sidecar { .. }) {
-            for grant in &mut wanted.grants {
-                grant.client = source_of(grant);
-            }
-        }
-        wanted
-    }
-
-    /// In sidecar mode whoever is in this network namespace is the client,
-    /// from whichever of our addresses.
-    fn statics_from_here(&mut self) -> Vec<Statics> {
-        if !matches!(self.setup.mode, Mode::Sidecar { .. }) {
-            return self.wanted.clone();
-        }
-        self.own = self.own_addresses();
-        let from_here = |grant: &StaticGrant| {
-            let grant = *grant;
-            let own = self.own.iter().map(|address| Client::new(*address));
-            own.filter(move |own| own.reaches(grant.first)).map(move |client| StaticGrant { client, ..grant })
-        };
-        let statics = self.wanted.iter();
-        statics
-            .map(|statics| Statics { grants: statics.grants.iter().flat_map(from_here).collect(), ..statics.clone() })
-            .collect()
-    }
-
-    fn own_addresses(&self) -> BTreeSet<IpAddr> {
-        match self.setup.mode {
-            Mode::Gateway { .. } => BTreeSet::new(),
-            Mode::Sidecar { .. } => source::own().unwrap_or_default(),
-        }
-    }
-
     fn statics_view(&self) -> Vec<StaticView> {
         let now = self.now();
         let views = self.statics.grants().map(|(grant, term)| StaticView { grant: *grant, left: term.left(now) });
@@ -373,8 +355,8 @@ impl Keeper {
         .collect()
     }
 
-    fn now(&self) -> Moment {
-        Moment::from_millis(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX))
+    pub(super) fn now(&self) -> Moment {
+        clock::now()
     }
 }
 
@@ -385,29 +367,10 @@ impl Waiting {
     }
 }
 
-fn source_of(grant: &Grant) -> Client {
-    let loopback = || match grant.address {
-        IpAddr::V4(_) => IpAddr::from(std::net::Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-    };
-    Client::new(source::towards(grant.address).unwrap_or_else(|_| loopback()))
-}
-
 fn failure(refused: &Refused) -> Failure {
     tracing::warn!("{refused}");
     match refused {
         Refused::NoSuchTable | Refused::Full | Refused::Kernel(_) => Failure::KernelRefused,
         Refused::Unacknowledged(_) => Failure::KernelSilent,
-    }
-}
-
-/// Linux renews an element in place since 6.12.
-fn renewal() -> Renewal {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    let version = release.unwrap_or_default();
-    let mut numbers = version.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse::<u32>());
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 12) => Renewal::InPlace,
-        _ => Renewal::Replace,
     }
 }

@@ -1,0 +1,176 @@
+//! The start: what stands in the kernel is taken over, and the rest put up.
+//!
+//! Where the ruleset in the kernel is exactly what would be loaded, and every
+//! element of its sets is one of ours, nothing is loaded. Otherwise it is
+//! replaced in one transaction that carries over what is open, so that there
+//! is no instant without the default drop, nor one without a live lease.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::element::Renewal;
+use super::install::Snapshot;
+use super::listing::{self, Listed};
+use super::memory::{self, Memory};
+use super::ruleset::{self, Identity};
+use super::transaction::Connection;
+use super::{Error, carried, clock, compared, install, reading};
+use crate::core::config::{Config, LeaseSettings, TableName};
+use crate::core::ledger::adopted::{Remembered, Standing};
+use crate::core::ledger::{Change, Ledger};
+use crate::core::statics::{StaticLedger, Term};
+use crate::core::time::Moment;
+
+/// The sets of leases.
+const LEASE_SETS: [&str; 6] =
+    ["lease4", "lease6", "lease4_all_ports", "lease6_all_ports", "lease4_port_range", "lease6_port_range"];
+/// The sets of addresses that policies name.
+const STATIC_SETS: [&str; 2] = ["static4", "static6"];
+
+/// The wall, standing.
+#[derive(Debug)]
+pub struct Wall {
+    /// The text it is made of.
+    pub ruleset: String,
+    /// What the kernel holds of it.
+    pub loaded: Snapshot,
+    /// What was taken over.
+    pub adopted: Adopted,
+}
+
+/// What a daemon begins with.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The leases, which nobody has judged yet.
+    pub ledger: Ledger,
+    /// The addresses that a policy has named.
+    pub statics: StaticLedger,
+    /// Where leases are written down.
+    pub memory: Memory,
+    /// Elements that were not ours, and are gone.
+    pub unexplained: usize,
+    /// Every client that an element or the memory spoke of.
+    pub clients: BTreeSet<IpAddr>,
+}
+
+impl Adopted {
+    /// Nothing, with no memory.
+    pub fn nothing(settings: LeaseSettings) -> Self {
+        Self {
+            ledger: Ledger::new(settings),
+            statics: StaticLedger::default(),
+            memory: Memory::default(),
+            unexplained: 0,
+            clients: BTreeSet::new(),
+        }
+    }
+}
+
+/// Puts the wall of `config` up, or takes over the one that stands.
+///
+/// # Errors
+/// When the kernel cannot be read, or does not take the ruleset. What stood
+/// stands then.
+pub fn stand(config: &Config, identity: &Identity) -> Result<Wall, Error> {
+    let table = &config.wall.table;
+    let ruleset = ruleset::render(config, identity);
+    let (memory, remembered) = Memory::recall(&memory::beside(&config.control.socket));
+    // Before the kernel is asked how long things last, so that nothing lasts
+    // longer here than there.
+    let now = clock::now();
+    let found = Found::read(table, now)?;
+    let mut clients: BTreeSet<_> = remembered.clients().map(|client| client.address()).collect();
+    clients.extend(found.leases.iter().map(|lease| lease.key.client.address()));
+    clients.extend(found.statics.grants().map(|(grant, _)| grant.client.address()));
+
+    let (ledger, strange) = Ledger::adopt(config.lease, found.leases, remembered.clone(), now);
+    let unexplained = found.unreadable + strange.len();
+    let adopted = Adopted { ledger, statics: found.statics, memory, unexplained, clients };
+    if unexplained == 0 && compared::is_loaded(config, identity) {
+        let loaded = Snapshot::of_kernel(table, &ruleset)?;
+        return Ok(Wall { ruleset, loaded, adopted });
+    }
+    replace(config, ruleset, adopted, &remembered)
+}
+
+/// Replaces what stands, with all of `adopted` in the same transaction.
+fn replace(config: &Config, ruleset: String, adopted: Adopted, remembered: &Remembered) -> Result<Wall, Error> {
+    let (table, now) = (&config.wall.table, clock::now());
+    let (leases, statics) = (adopted.ledger.restore(now), adopted.statics.restore(now));
+    if leases.is_empty() && statics.is_empty() {
+        let loaded = install::install(table, &ruleset)?;
+        return Ok(Wall { ruleset, loaded, adopted });
+    }
+    let carried = carried::text(table, &leases, &statics);
+    match install::install(table, &format!("{ruleset}{carried}")) {
+        Ok(loaded) => {
+            complete(table, &adopted.ledger);
+            Ok(Wall { ruleset, loaded, adopted })
+        }
+        Err(error) => {
+            tracing::error!("what was open cannot be carried over and is closed: {error}");
+            let loaded = install::install(table, &ruleset)?;
+            let (ledger, _) = Ledger::adopt(config.lease, Vec::new(), remembered.clone(), now);
+            let adopted = Adopted { ledger, statics: StaticLedger::default(), ..adopted };
+            Ok(Wall { ruleset, loaded, adopted })
+        }
+    }
+}
+
+/// Writes out the comments that were too long for `nft`.
+fn complete(table: &TableName, ledger: &Ledger) {
+    let changes = ledger.restore(clock::now()).into_iter().filter(carried::is_cut_short).map(Change::relabelled);
+    let changes: Vec<_> = changes.collect();
+    if changes.is_empty() {
+        return;
+    }
+    let told = Connection::open(table.clone(), Renewal::of_this_kernel()).map_err(|error| error.to_string());
+    let told = told.and_then(|mut connection| connection.apply(&changes).map_err(|error| error.to_string()));
+    if let Err(error) = told {
+        tracing::warn!("{} elements keep a shortened comment: {error}", changes.len());
+    }
+}
+
+/// What the table's sets hold.
+#[derive(Default)]
+struct Found {
+    leases: Vec<Standing>,
+    statics: StaticLedger,
+    unreadable: usize,
+}
+
+impl Found {
+    fn read(table: &TableName, now: Moment) -> Result<Self, Error> {
+        let until = |left: Duration| now + left;
+        let mut found = Self::default();
+        for set in LEASE_SETS {
+            for listed in elements(table, set)? {
+                let told = (reading::lease(set, &listed), reading::comment(&listed), listed.left);
+                match told {
+                    (Some(key), Some(comment), Some(left)) => {
+                        found.leases.push(Standing { key, until: until(left), comment: comment.to_owned() });
+                    }
+                    _ => found.unreadable += 1,
+                }
+            }
+        }
+        let mut grants = Vec::new();
+        for set in STATIC_SETS {
+            for listed in elements(table, set)? {
+                match reading::grant(set, &listed) {
+                    Some(grant) => {
+                        grants.push((grant, listed.left.map_or(Term::Lasting, |left| Term::Until(until(left)))))
+                    }
+                    None => found.unreadable += 1,
+                }
+            }
+        }
+        found.statics = StaticLedger::adopt(grants);
+        Ok(found)
+    }
+}
+
+fn elements(table: &TableName, set: &str) -> Result<Vec<Listed>, Error> {
+    Ok(listing::elements(table, set)?.unwrap_or_default())
+}
