@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::compared::{self, Step};
 use super::element::Renewal;
 use super::install::Snapshot;
-use super::listing::{self, Listed};
+use super::listing;
 use super::memory::{self, Memory};
 use super::ruleset::{self, Identity};
 use super::transaction::Connection;
-use super::{Error, carried, clock, compared, install, reading};
+use super::{Error, carried, clock, install, reading};
 use crate::core::config::{Config, LeaseSettings, TableName};
 use crate::core::ledger::adopted::{Remembered, Standing};
 use crate::core::ledger::{Change, Ledger};
@@ -87,30 +88,43 @@ pub fn stand(config: &Config, identity: &Identity) -> Result<Wall, Error> {
     let (ledger, strange) = Ledger::adopt(config.lease, found.leases, remembered.clone(), now);
     let unexplained = found.unreadable + strange.len();
     let adopted = Adopted { ledger, statics: found.statics, memory, unexplained, clients };
-    if unexplained == 0 && compared::is_loaded(config, identity) {
-        let loaded = Snapshot::of_kernel(table, &ruleset)?;
-        return Ok(Wall { ruleset, loaded, adopted });
-    }
-    replace(config, ruleset, adopted, &remembered)
-}
-
-/// Replaces what stands, with all of `adopted` in the same transaction.
-fn replace(config: &Config, ruleset: String, adopted: Adopted, remembered: &Remembered) -> Result<Wall, Error> {
-    let (table, now) = (&config.wall.table, clock::now());
-    let (leases, statics) = (adopted.ledger.restore(now), adopted.statics.restore(now));
-    if leases.is_empty() && statics.is_empty() {
+    if !found.is_there {
         let loaded = install::install(table, &ruleset)?;
         return Ok(Wall { ruleset, loaded, adopted });
     }
-    let carried = carried::text(table, &leases, &statics);
-    match install::install(table, &format!("{ruleset}{carried}")) {
+    match compared::step(config, identity, &ruleset, unexplained == 0) {
+        Step::Keep => {
+            let loaded = Snapshot::of_kernel(table, &ruleset)?;
+            Ok(Wall { ruleset, loaded, adopted })
+        }
+        Step::InPlace(text) => replace(config, ruleset, &text, adopted, &remembered),
+        Step::Whole => replace(config, ruleset.clone(), &ruleset, adopted, &remembered),
+    }
+}
+
+/// Replaces what stands by `text`, which comes to `ruleset`, with all of
+/// `adopted` in the same transaction.
+fn replace(
+    config: &Config,
+    ruleset: String,
+    text: &str,
+    adopted: Adopted,
+    remembered: &Remembered,
+) -> Result<Wall, Error> {
+    let (table, now) = (&config.wall.table, clock::now());
+    let carried = carried::text(table, &adopted.ledger.restore(now), &adopted.statics.restore(now));
+    let installed = install::install(table, &format!("{text}{carried}")).or_else(|error| {
+        tracing::debug!("the whole ruleset is loaded: {error}");
+        install::install(table, &format!("{ruleset}{carried}"))
+    });
+    match installed {
         Ok(loaded) => {
             complete(table, &adopted.ledger);
             Ok(Wall { ruleset, loaded, adopted })
         }
         Err(error) => {
-            tracing::error!("what was open cannot be carried over and is closed: {error}");
             let loaded = install::install(table, &ruleset)?;
+            tracing::error!("what was open could not be carried over and is closed: {error}");
             let (ledger, _) = Ledger::adopt(config.lease, Vec::new(), remembered.clone(), now);
             let adopted = Adopted { ledger, statics: StaticLedger::default(), ..adopted };
             Ok(Wall { ruleset, loaded, adopted })
@@ -135,6 +149,7 @@ fn complete(table: &TableName, ledger: &Ledger) {
 /// What the table's sets hold.
 #[derive(Default)]
 struct Found {
+    is_there: bool,
     leases: Vec<Standing>,
     statics: StaticLedger,
     unreadable: usize,
@@ -145,7 +160,9 @@ impl Found {
         let until = |left: Duration| now + left;
         let mut found = Self::default();
         for set in LEASE_SETS {
-            for listed in elements(table, set)? {
+            let listed = listing::elements(table, set)?;
+            found.is_there |= listed.is_some();
+            for listed in listed.unwrap_or_default() {
                 let told = (reading::lease(set, &listed), reading::comment(&listed), listed.left);
                 match told {
                     (Some(key), Some(comment), Some(left)) => {
@@ -157,7 +174,7 @@ impl Found {
         }
         let mut grants = Vec::new();
         for set in STATIC_SETS {
-            for listed in elements(table, set)? {
+            for listed in listing::elements(table, set)?.unwrap_or_default() {
                 match reading::grant(set, &listed) {
                     Some(grant) => {
                         grants.push((grant, listed.left.map_or(Term::Lasting, |left| Term::Until(until(left)))))
@@ -169,8 +186,4 @@ impl Found {
         found.statics = StaticLedger::adopt(grants);
         Ok(found)
     }
-}
-
-fn elements(table: &TableName, set: &str) -> Result<Vec<Listed>, Error> {
-    Ok(listing::elements(table, set)?.unwrap_or_default())
 }

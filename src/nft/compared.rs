@@ -1,4 +1,5 @@
-//! Whether the kernel holds exactly what would be loaded.
+//! Whether the kernel holds exactly what would be loaded, and if not, how to
+//! get there with the least of a change.
 //!
 //! A number that somebody wrote beside the table would say what was loaded
 //! once, and nothing of what was done to it since. So the same text is loaded
@@ -6,87 +7,208 @@
 //! by `nft` as text, which shows more than its JSON does, and, where
 //! the configuration has put elements into a set, over netlink.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::process::Command;
 
-use super::listing::{self, Listed};
 use super::ruleset::Identity;
-use super::{Error, install, ruleset};
+use super::{Error, install, listing, ruleset};
 use crate::core::config::{Config, TableName};
 
 /// The families of the tables there may be.
 const FAMILIES: [&str; 2] = ["inet", "netdev"];
 /// What the sets are called whose elements come and go.
 const CHANGING: [&str; 3] = ["lease", "static", "denied"];
+/// What of a table can be changed while its hooks stay.
+const KNOWN: [&str; 3] = ["chain ", "set ", "counter "];
 
-/// Whether the table that `config` makes is in the kernel just so, but for
-/// what comes and goes while the wall stands.
-pub(super) fn is_loaded(config: &Config, identity: &Identity) -> bool {
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing: the kernel holds it.
+    Keep,
+    /// Load this: every hook that stays is not let go of.
+    InPlace(String),
+    /// Load the whole ruleset.
+    Whole,
+}
+
+/// How to get from what the kernel holds to the `ruleset` of `config`. Unless
+/// it `may_be_kept`, it is loaded again even where it is the same.
+pub(super) fn step(config: &Config, identity: &Identity, ruleset: &str, may_be_kept: bool) -> Step {
     let mut beside = config.clone();
     beside.wall.table = config.wall.table.beside();
-    let same = compare(config, &beside, identity).unwrap_or_else(|error| {
-        tracing::debug!("the table is loaded anew: {error}");
-        false
+    let step = compare(config, &beside, identity, ruleset, may_be_kept).unwrap_or_else(|error| {
+        tracing::debug!("the whole ruleset is loaded: {error}");
+        Step::Whole
     });
     // What was never put there is no loss.
     if let Err(error) = install::apply(&ruleset::removal_of(&beside.wall.table)) {
         tracing::warn!("a dormant table of no effect is left in the kernel: {error}");
     }
-    same
+    step
 }
 
-fn compare(config: &Config, beside: &Config, identity: &Identity) -> Result<bool, Error> {
-    let text = ruleset::dormant(&ruleset::render(beside, identity));
-    install::apply(&text)?;
+fn compare(
+    config: &Config,
+    beside: &Config,
+    identity: &Identity,
+    ruleset: &str,
+    may_be_kept: bool,
+) -> Result<Step, Error> {
+    install::apply(&ruleset::dormant(&ruleset::render(beside, identity)))?;
+    let table = &config.wall.table;
+    let (mut is_same, mut changes, mut text) = (may_be_kept, String::new(), ruleset.to_owned());
     for family in FAMILIES {
-        let (found, wanted) = (listed(family, &config.wall.table)?, listed(family, &beside.wall.table)?);
-        if without_flag(&found, "") != without_flag(&wanted, "dormant") {
-            return Ok(false);
+        let (found, mut wanted) = (Listing::read(family, table)?, Listing::read(family, &beside.wall.table)?);
+        wanted.wake();
+        is_same = is_same && found == wanted && are_filled_alike(table, &beside.wall.table, &wanted)?;
+        if found == Listing::default() {
+            continue;
         }
-        let sets = wanted.iter().filter_map(|line| line.strip_prefix("\tset ")?.strip_suffix(" {"));
-        for set in sets.filter(|set| !CHANGING.iter().any(|changing| set.starts_with(changing))) {
-            if held(&config.wall.table, set)? != held(&beside.wall.table, set)? {
-                return Ok(false);
-            }
+        let Some(way) = found.way_to(&wanted, family, table) else { return Ok(Step::Whole) };
+        changes += &way;
+        text = text.replacen(&ruleset::removing(family, table), "", 1);
+    }
+    Ok(if is_same { Step::Keep } else { Step::InPlace(changes + &text) })
+}
+
+/// Whether the sets that the configuration fills hold the same.
+fn are_filled_alike(table: &TableName, beside: &TableName, wanted: &Listing) -> Result<bool, Error> {
+    let sets = wanted.blocks.keys().filter_map(|header| header.strip_prefix("set "));
+    for set in sets.filter(|set| !CHANGING.iter().any(|changing| set.starts_with(changing))) {
+        if listing::elements(table, set)? != listing::elements(beside, set)? {
+            return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The table as `nft` writes it, without its name, elements and counts; empty
-/// if it is not there.
-fn listed(family: &str, table: &TableName) -> Result<Vec<String>, Error> {
-    let output = Command::new("nft").args(["-s", "-t", "list", "table", family, table.as_str()]).output()?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() && told.contains("No such file or directory") {
-        return Ok(Vec::new());
-    }
-    if !output.status.success() {
-        return Err(Error::Netlink(io::Error::other(told.trim().to_owned())));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().skip(1).map(ToOwned::to_owned).collect())
+/// A table as `nft` writes it, without its name, elements and counts.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Listing {
+    /// What is said of the table itself.
+    own: Vec<String>,
+    /// Chains, sets and so on: their lines, by kind and name.
+    blocks: BTreeMap<String, Vec<String>>,
 }
 
-/// The lines without `flag` among the flags of the table itself, and without
-/// the empty ones.
-fn without_flag(lines: &[String], flag: &str) -> Vec<String> {
-    let mut kept = Vec::with_capacity(lines.len());
-    for line in lines {
-        let Some(flags) = line.strip_prefix("\tflags ") else {
-            kept.push(line.clone());
-            continue;
-        };
-        let flags: Vec<_> = flags.split(',').map(str::trim).filter(|known| *known != flag).collect();
-        if !flags.is_empty() {
-            kept.push(format!("\tflags {}", flags.join(",")));
+impl Listing {
+    /// Empty if there is no such table.
+    fn read(family: &str, table: &TableName) -> Result<Self, Error> {
+        let output = Command::new("nft").args(["-s", "-t", "list", "table", family, table.as_str()]).output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() && told.contains("No such file or directory") {
+            return Ok(Self::default());
         }
+        if !output.status.success() {
+            return Err(Error::Netlink(io::Error::other(told.trim().to_owned())));
+        }
+        Ok(Self::parse(&String::from_utf8_lossy(&output.stdout)))
     }
-    kept.retain(|line| !line.is_empty());
-    kept
+
+    fn parse(text: &str) -> Self {
+        let mut listing = Self::default();
+        let mut block: Option<(String, Vec<String>)> = None;
+        // The first line is the table's name.
+        for line in text.lines().skip(1).filter(|line| !line.is_empty() && *line != "}") {
+            match (&mut block, line.strip_prefix('\t').and_then(|line| line.strip_suffix(" {"))) {
+                (None, Some(header)) => block = Some((header.to_owned(), Vec::new())),
+                (None, None) => listing.own.push(line.to_owned()),
+                (Some(_), _) if line == "\t}" => listing.blocks.extend(block.take()),
+                (Some((_, lines)), _) => lines.push(line.to_owned()),
+            }
+        }
+        listing
+    }
+
+    /// As it would be if it were not dormant.
+    fn wake(&mut self) {
+        for line in &mut self.own {
+            if let Some(flags) = line.strip_prefix("\tflags ") {
+                let others: Vec<_> = flags.split(',').map(str::trim).filter(|flag| *flag != "dormant").collect();
+                *line = if others.is_empty() { String::new() } else { format!("\tflags {}", others.join(",")) };
+            }
+        }
+        self.own.retain(|line| !line.is_empty());
+    }
+
+    /// What has to go before `wanted` can be loaded on top of this; `None`
+    /// where the whole table has to.
+    ///
+    /// Deleting a table and making it anew swaps its hooks, too, and for a
+    /// moment packets meet one of the two chains without its rules.
+    fn way_to(&self, wanted: &Self, family: &str, table: &TableName) -> Option<String> {
+        if self.own != wanted.own || !self.blocks.keys().all(|header| KNOWN.iter().any(|kind| header.starts_with(kind)))
+        {
+            return None;
+        }
+        let hook = |lines: &Vec<String>| lines.first().filter(|line| line.starts_with("\t\ttype ")).cloned();
+        let stays = |header: &String, lines| {
+            header.starts_with("chain ") && wanted.blocks.get(header).is_some_and(|other| hook(other) == hook(lines))
+        };
+        let table = table.as_str();
+        let mut text = format!("flush table {family} {table}\n");
+        for (header, _) in self.blocks.iter().filter(|(header, lines)| !stays(header, lines)) {
+            let (kind, name) = header.split_once(' ')?;
+            _ = writeln!(text, "delete {kind} {family} {table} {name}");
+        }
+        Some(text)
+    }
 }
 
-/// The elements of a set that the configuration fills.
-fn held(table: &TableName, set: &str) -> Result<Option<Vec<Listed>>, Error> {
-    Ok(listing::elements(table, set)?)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LISTED: &str = "table inet foo {\n\tflags dormant,owner\n\n\tset s {\n\t\ttype ifname\n\t}\n\n\
+        \tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n\t\tjump other\n\t}\n\n\
+        \tchain other {\n\t\taccept\n\t}\n}\n";
+
+    fn way(from: &str, to: &str) -> Option<String> {
+        Listing::parse(from).way_to(&Listing::parse(to), "inet", &TableName::default())
+    }
+
+    #[test]
+    fn chains_that_hook_in_alike_stay_and_all_else_goes() {
+        let rules = LISTED.replace("\t\taccept\n", "\t\tdrop\n");
+        let kept = "flush table inet cedarwall\ndelete set inet cedarwall s\n";
+        assert_eq!(way(LISTED, &rules).as_deref(), Some(kept));
+        let gone = LISTED.replace("chain other", "chain another");
+        assert_eq!(
+            way(LISTED, &gone),
+            Some(kept.replace("delete set", "delete chain inet cedarwall other\ndelete set"))
+        );
+        let policy = LISTED.replace("policy drop", "policy accept");
+        let chain = kept.replace("delete set", "delete chain inet cedarwall input\ndelete set");
+        assert_eq!(way(LISTED, &policy), Some(chain));
+    }
+
+    #[test]
+    fn flags_of_the_table_and_what_we_never_make_take_the_whole_table() {
+        assert_eq!(way(LISTED, &LISTED.replace("dormant,", "")), None);
+        assert_eq!(way(&LISTED.replace("set s", "map s"), LISTED), None);
+    }
+
+    #[test]
+    fn the_order_of_chains_does_not_matter_and_that_of_rules_does() {
+        let (before, after) = LISTED.split_once("\n\n\tchain other").unwrap();
+        let other = format!("\n\n\tchain other{}", after.trim_end_matches("}\n").trim_end_matches('\n'));
+        let (start, rest) = before.split_once("\n\n\tset").unwrap();
+        let moved = format!("{start}{other}\n\n\tset{rest}\n}}\n");
+        assert_eq!(Listing::parse(&moved), Listing::parse(LISTED));
+        let swapped = LISTED.replace("\t\taccept\n", "\t\taccept\n\t\tdrop\n");
+        assert_ne!(Listing::parse(&swapped), Listing::parse(&swapped.replace("accept\n\t\tdrop", "drop\n\t\taccept")));
+    }
+
+    #[test]
+    fn a_table_that_wakes_keeps_its_other_flags() {
+        let mut listing = Listing::parse(LISTED);
+        listing.wake();
+        assert_eq!(listing.own, ["\tflags owner"]);
+        let mut listing = Listing::parse(&LISTED.replace(",owner", ""));
+        listing.wake();
+        assert!(listing.own.is_empty());
+    }
 }

@@ -65,7 +65,7 @@ fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
 }
 
 /// Deleting a table that is not there is an error; making it first never is.
-fn removing(family: &str, table: &TableName) -> String {
+pub(super) fn removing(family: &str, table: &TableName) -> String {
     let table = table.as_str();
     format!("table {family} {table}\ndelete table {family} {table}\n")
 }
