@@ -63,6 +63,8 @@ impl Ledger {
         // Where not all of them fit, those that would go first are left out.
         standing.sort_by_key(|element| std::cmp::Reverse((element.until, element.key)));
         let Remembered(mut remembered) = remembered;
+        // What has just run out is remembered, or goes by itself.
+        standing.retain(|element| element.until > now);
         for element in standing {
             let size = sizes.entry(set(&element.key)).or_default();
             let known = remembered.get(&element.key);
@@ -101,9 +103,6 @@ fn set(key: &Key) -> (bool, u8) {
 /// The lease that `element` is, with what is `known` of it; `None` where its
 /// comment is none that we would have written.
 fn lease(element: &Standing, known: Option<&Lease>, now: Moment) -> Option<Lease> {
-    if element.until <= now {
-        return None;
-    }
     let known_as = |name: &str| known?.holders.iter().find(|holder| holder.name.as_str() == name);
     // Where the memory is in step with the kernel, it also has the names that
     // the comment had no room for.
