@@ -6,13 +6,17 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TOOLS := $(CURDIR)/target/tools
 CARGO_DENY := $(shell command -v cargo-deny || echo $(TOOLS)/bin/cargo-deny)
+CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
 CEDARWALL := target/debug/cedarwall
 # Every policy that is shipped, each with its table.
 POLICIES := $(patsubst %/tests.txt,%,$(wildcard policies/*/tests.txt))
 # A network namespace to check rulesets in: the host's own is never touched.
 ISOLATED := unshare --net $(if $(filter 0,$(shell id -u)),,--user --map-root-user)
 
-.PHONY: help demo test check build packages
+# How long `make fuzz` searches, for each kind of input.
+FUZZ_SECONDS ?= 180
+
+.PHONY: help demo test check fuzz build packages
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +43,14 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	for file in nft/*.nft; do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
 	$(CEDARWALL) ruleset --config cedarwall.toml | $(ISOLATED) nft -c -f /dev/stdin
 
+# What is found is kept in fuzz/artifacts; the corpus stays as it is.
+fuzz: packages $(CARGO_FUZZ) ## Search for inputs that break a promise (Rust's nightly; FUZZ_SECONDS=180 each)
+	for kind in $(notdir $(wildcard fuzz/corpus/*)); do \
+		mkdir -p fuzz/target/found/$$kind; \
+		PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --sanitizer none $$kind \
+			fuzz/target/found/$$kind fuzz/corpus/$$kind -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
+	done
+
 build: packages ## Build the release binary
 	$(CARGO) build --release --locked
 
@@ -47,3 +59,6 @@ packages:
 
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --locked --root $(TOOLS) --version 0.20.2 cargo-deny
+
+$(TOOLS)/bin/cargo-fuzz:
+	$(CARGO) install --locked --root $(TOOLS) --version 0.13.2 cargo-fuzz

@@ -9,6 +9,7 @@ use caps::{CapSet, Capability};
 use thiserror::Error;
 
 use crate::core::config::{Config, InterfaceName, Mode};
+use crate::nft::protect;
 use crate::nft::ruleset::Identity;
 
 /// Something a wall cannot stand without.
@@ -81,7 +82,20 @@ pub fn require(config: &Config) -> Result<(), Lack> {
 /// What would keep permitted traffic from flowing, or weaken the wall, each
 /// with the command that mends it. The wall stays closed meanwhile.
 pub fn advise(config: &Config) -> Vec<String> {
-    match &config.wall.mode {
+    let mut advice = Vec::new();
+    if config.wall.protect && !protect::is_possible() {
+        advice.push(
+            "wall.protect needs Linux 6.9 or later: anybody with CAP_NET_ADMIN can change the table, which is then put \
+             right as without it"
+                .to_owned(),
+        );
+    }
+    advice.extend(advise_mode(&config.wall.mode));
+    advice
+}
+
+fn advise_mode(mode: &Mode) -> Vec<String> {
+    match mode {
         Mode::Gateway { interfaces } => interfaces.iter().flat_map(advise_gateway).collect(),
         Mode::Sidecar { .. } if nix::unistd::geteuid().is_root() => vec![
             "in sidecar mode the daemon runs as root: a workload that is root, too, can use the daemon's way to its \

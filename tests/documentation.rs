@@ -1,4 +1,5 @@
-//! What the pages about policies show is what the program prints.
+//! What the pages say is so: what they show is what the program prints, and
+//! the tests they name are there.
 
 #![allow(
     clippy::unwrap_used,
@@ -61,4 +62,20 @@ fn a_table_that_is_not_kept_is_told_as_the_page_shows() {
     assert_eq!(output.status.code(), Some(1));
     assert!(printed.contains("my.txt:2:1\n"), "{printed}");
     assert!(printed.contains(expected.trim_end()), "{printed}\ninstead of\n{expected}");
+}
+
+#[test]
+fn every_guarantee_names_tests_that_there_are() {
+    let page = fs::read_to_string("SECURITY.md").unwrap();
+    let guarantees: Vec<&str> = page.lines().filter(|line| line.starts_with("| G")).collect();
+    assert_eq!(guarantees.len(), 12);
+    for guarantee in guarantees {
+        let kept_by = guarantee.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let quoted = kept_by.split('`').skip(1).step_by(2);
+        let tests: Vec<&str> = quoted.filter(|word| word.starts_with("tests/") || word.starts_with("src/")).collect();
+        assert!(!tests.is_empty(), "no test: {guarantee}");
+        for test in tests {
+            assert!(fs::metadata(test).is_ok(), "{test} is not there: {guarantee}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! G8 (in part): a daemon that dies leaves the wall closed.
+//! G8: a daemon that dies leaves the wall closed. What somebody does to the
+//! table while it lives is in `tests/repair.rs`, too.
 
 #![allow(
     clippy::unwrap_used,

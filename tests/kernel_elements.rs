@@ -145,6 +145,28 @@ fn a_lost_table_is_told_apart_from_a_full_set() {
     });
 }
 
+/// Whatever somebody else commits between a look and a batch, the batch is not
+/// carried out on what nobody has seen.
+#[test]
+fn a_batch_made_for_another_generation_is_refused_whole() {
+    with_table(|mut kernel| {
+        let one = set(key("10.0.0.2", "198.51.100.7", Ports::One(port(443))), 30, "a.example.com");
+        let two = set(key("10.0.0.2", "198.51.100.8", Ports::One(port(443))), 30, "a.example.com");
+        let generation = kernel.generation().unwrap();
+        kernel.rest_on(generation);
+        kernel.apply(std::slice::from_ref(&one)).unwrap();
+        assert!(kernel.is_undisturbed().unwrap(), "our own commits are counted");
+        run("nft", &["add", "table", "inet", "another"]);
+        assert!(!kernel.is_undisturbed().unwrap());
+        assert!(matches!(kernel.apply(std::slice::from_ref(&two)), Err(Refused::Overtaken)));
+        assert_eq!(elements("lease4").len(), 1);
+        let generation = kernel.generation().unwrap();
+        kernel.rest_on(generation);
+        kernel.apply(&[two]).unwrap();
+        assert_eq!(elements("lease4").len(), 2);
+    });
+}
+
 #[test]
 fn five_hundred_changes_go_in_one_transaction() {
     with_table(|mut kernel| {

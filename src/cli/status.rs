@@ -34,7 +34,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
 }
 
 fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
-    let Status { version, ready, house, queries, journal_lost } = status;
+    let Status { version, ready, house, queries, undone, journal_lost } = status;
     let state = if *ready { "the wall stands" } else { "not ready" };
     let mut wall = house.mode.clone();
     if !house.interfaces.is_empty() {
@@ -61,6 +61,10 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         lines.push(("refused", format!("a newer policy, at {}; the one before it is in force", refused.at)));
         lines.extend(refused.problems.iter().map(|problem| ("", problem.clone())));
     }
+    if undone.restored + undone.repaired > 0 {
+        let told = format!("put back {} times, its elements repaired {} times", undone.restored, undone.repaired);
+        lines.push(("table", told));
+    }
     if *journal_lost > 0 {
         lines.push(("journal", format!("{journal_lost} lines were lost")));
     }
@@ -71,7 +75,7 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
 mod tests {
     use super::*;
     use crate::control::{HouseStatus, RefusedPolicy};
-    use crate::journal::QueryTotals;
+    use crate::journal::{QueryTotals, TableTotals};
 
     #[test]
     fn a_status_fits_eighty_columns_and_tells_of_lost_lines() {
@@ -94,6 +98,7 @@ mod tests {
                 ..HouseStatus::default()
             },
             queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0 },
+            undone: TableTotals { restored: 2, repaired: 3 },
             journal_lost: 4,
         };
         let mut out = Vec::new();
@@ -105,6 +110,7 @@ mod tests {
             "gateway on veth-agent",
             "7 denied",
             "4 lines were lost",
+            "put back 2 times, its elements repaired 3 times",
             "wall.cedar:1:8: error",
         ] {
             assert!(text.contains(shown), "{shown}: {text}");

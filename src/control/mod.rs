@@ -32,7 +32,7 @@ use thiserror::Error;
 pub use self::client::{get, is_ready, post};
 pub use self::socket::ControlSocket;
 use crate::core::query::Protocol;
-use crate::journal::{Denials, QueryTotals};
+use crate::journal::{Denials, QueryTotals, TableTotals};
 
 /// What the control interface asks the daemon.
 pub trait House: Send + Sync + 'static {
@@ -70,6 +70,9 @@ pub struct Status {
     pub house: HouseStatus,
     /// Queries since the start.
     pub queries: QueryTotals,
+    /// How often the table was put back or repaired since the start.
+    #[serde(default)]
+    pub undone: TableTotals,
     /// Lines missing from the journal.
     pub journal_lost: u64,
 }

@@ -93,6 +93,7 @@ async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
         ready: desk.house.is_ready(),
         house: desk.house.status().await,
         queries: desk.journal.queries(),
+        undone: desk.journal.table(),
         journal_lost: desk.journal.lost(),
     })
 }

@@ -110,6 +110,18 @@ pub enum Event {
         /// Leases put back.
         leases: usize,
     },
+    /// Somebody had changed elements of the table; that was undone, and the
+    /// rest of it was not touched.
+    TableRepaired {
+        /// The nftables table.
+        table: String,
+        /// Elements taken out that nothing permits.
+        removed: usize,
+        /// Leases and addresses of the policy that are again as they were.
+        restored: usize,
+        /// Flows that such elements had let in, and were ended.
+        flows: usize,
+    },
     /// The journal could not keep up, or could not write: lines are missing
     /// here. The counters have counted them.
     JournalLost {
@@ -163,6 +175,7 @@ impl Event {
             Self::WallUp { .. } => "wall.up",
             Self::TableAdopted { .. } => "table.adopted",
             Self::TableRestored { .. } => "table.restored",
+            Self::TableRepaired { .. } => "table.repaired",
             Self::JournalLost { .. } => "journal.lost",
             Self::Stopped { .. } => "daemon.stopped",
         }
@@ -210,6 +223,10 @@ struct Fields<'a> {
     warnings: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elements_removed: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elements_restored: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -296,6 +313,14 @@ impl<'a> From<&'a Event> for Fields<'a> {
             Event::TableRestored { table, leases } => {
                 Self { event: code, table: Some(table), count: Some(*leases), ..Self::default() }
             }
+            Event::TableRepaired { table, removed, restored, flows } => Self {
+                event: code,
+                table: Some(table),
+                elements_removed: Some(*removed),
+                elements_restored: Some(*restored),
+                flows: Some(*flows),
+                ..Self::default()
+            },
             Event::JournalLost { lines } => Self { event: code, count: Some(*lines), ..Self::default() },
             Event::Stopped { cause } => Self { event: code, cause: Some(cause), ..Self::default() },
         }

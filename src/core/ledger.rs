@@ -32,6 +32,10 @@ use super::time::{Moment, Ttl};
 /// what is 256 long nft does not show.
 const COMMENT_LENGTH: usize = 251;
 
+/// How much longer than the ledger's the kernel's term of an element may be:
+/// it begins when the batch arrives, and ends with a tick of its clock.
+const LINGERS: Duration = Duration::from_secs(2);
+
 /// The table of leases.
 #[derive(Debug)]
 pub struct Ledger {
@@ -73,6 +77,11 @@ impl Lease {
         self.holders.iter().map(|holder| holder.until).max().unwrap_or_default()
     }
 
+    /// Whether the kernel may hold it still, if only just.
+    fn lingers(&self, now: Moment) -> bool {
+        self.until() + LINGERS > now
+    }
+
     /// The names that need it.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.holders.iter().map(|holder| &holder.name)
@@ -111,17 +120,6 @@ pub enum Change {
     },
     /// Take it out.
     Remove(Key),
-}
-
-impl Change {
-    /// The same, where the element is there under another comment.
-    #[must_use]
-    pub fn relabelled(self) -> Self {
-        match self {
-            Self::Set { key, lifetime, comment, .. } => Self::Set { key, lifetime, comment, relabelled: true },
-            removal @ Self::Remove(_) => removal,
-        }
-    }
 }
 
 /// Changes worked out, not yet made: what several queries want at one moment,
@@ -179,7 +177,7 @@ impl Ledger {
             for piece in self.pieces(plan, key, now) {
                 let holder = Holder::of(wanted, term.until);
                 let next = match self.lease(plan, &piece, now) {
-                    None => Lease { account: wanted.client, holders: vec![holder] }.into_first(),
+                    None => self.anew(plan, &piece, Lease { account: wanted.client, holders: vec![holder] }, now),
                     Some(lease) if lease.is_held_by(&holder, term.needed_until) => continue,
                     Some(lease) => lease.held_also_by(holder, now),
                 };
@@ -193,8 +191,8 @@ impl Ledger {
     pub fn commit(&mut self, plan: Plan) {
         for (key, next) in plan.next {
             self.forget(&key);
-            self.lapsed.take(&key);
             if let Some(Next { lease, .. }) = next {
+                self.lapsed.take(&key);
                 self.enter(key, lease);
             }
         }
@@ -224,13 +222,16 @@ impl Ledger {
         expired
     }
 
-    /// Everything that has to be in the kernel now, for a table that was lost.
-    pub fn restore(&self, now: Moment) -> Vec<Change> {
-        self.leases
-            .iter()
-            .filter(|(_, lease)| lease.until() > now)
-            .map(|(key, lease)| lease.as_change(*key, now, false))
-            .collect()
+    /// Everything that has to be in the kernel now.
+    pub fn live(&self, now: Moment) -> impl Iterator<Item = &Key> {
+        self.leases.iter().filter(move |(_, lease)| lease.until() > now).map(|(key, _)| key)
+    }
+
+    /// What sets the live lease of `key` in the kernel; `relabelled` if
+    /// something else may be there.
+    pub fn change(&self, key: &Key, now: Moment, relabelled: bool) -> Option<Change> {
+        let lease = self.leases.get(key).filter(|lease| lease.until() > now)?;
+        Some(lease.as_change(*key, now, relabelled))
     }
 
     /// Every lease there is.
@@ -242,6 +243,14 @@ impl Ledger {
     pub fn covers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port, now: Moment) -> bool {
         let is_live = |key: &Key| self.leases.get(key).is_some_and(|lease| lease.until() > now);
         runs::keys_over(&self.runs, client, address, protocol, port).any(|key| is_live(&key))
+    }
+
+    /// Whether a flow of `client` to `address` and `port` was open at any time
+    /// that is remembered.
+    pub fn remembers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port) -> bool {
+        // Nothing has run out at the beginning of time.
+        self.covers(client, address, protocol, port, Moment::default())
+            || self.lapsed.covers(Key { client, address, protocol, ports: Ports::All }, port)
     }
 
     /// How many leases there are.
@@ -290,6 +299,14 @@ impl Ledger {
             None => self.leases.get(key),
         };
         lease.filter(|lease| lease.until() > now).cloned()
+    }
+
+    /// A lease where there is none any more. The kernel may hold the element
+    /// of one that has just ended, or is about to be taken out, with its
+    /// comment.
+    fn anew(&self, plan: &Plan, key: &Key, lease: Lease, now: Moment) -> Next {
+        let lingers = self.lapsed.leases.get(key).is_some_and(|lapsed| lapsed.lingers(now));
+        Next { lease, relabelled: lingers || plan.next.contains_key(key) || self.leases.contains_key(key) }
     }
 }
 

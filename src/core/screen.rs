@@ -104,6 +104,8 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
 
     let mut removed = Vec::new();
     let mut found = false;
+    // What is removed counts, too: what is left without it is true no longer.
+    let mut ttl = aliases.iter().map(|alias| alias.ttl).fold(rules.max_ttl, Ttl::min);
     let mut records = aliases;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for record in response.records.iter().filter(|record| record.owner == *end) {
@@ -111,6 +113,7 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
             continue;
         }
         found = true;
+        ttl = ttl.min(record.ttl);
         match &record.data {
             Data::Address(address) => {
                 let address = *address;
@@ -153,7 +156,10 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
         Verdict::NoSuchName => Negative::NoSuchName,
         Verdict::Exists => Negative::NoData,
     });
-    let mut ttl = records.iter().map(|record| record.ttl).fold(rules.max_ttl, Ttl::min);
+    let mut ttl = records.iter().map(|record| record.ttl).fold(ttl, Ttl::min);
+    if emptied {
+        ttl = ttl.min(Ttl::within(BARE_NEGATIVE_TTL));
+    }
     if negative.is_some() {
         ttl = ttl.min(negative_ttl(response));
     }

@@ -129,10 +129,14 @@ impl StaticLedger {
         self.held.retain(|_, term| term.is_live(now));
     }
 
-    /// Everything that has to be in the kernel now, for a table that was lost.
-    pub fn restore(&self, now: Moment) -> Vec<StaticChange> {
-        let live = self.held.iter().filter(|(_, term)| term.is_live(now));
-        live.map(|(grant, term)| StaticChange::Add(*grant, term.left(now))).collect()
+    /// Everything that has to be in the kernel now.
+    pub fn live(&self, now: Moment) -> impl Iterator<Item = (&StaticGrant, Term)> {
+        self.grants().filter(move |(_, term)| term.is_live(now))
+    }
+
+    /// Until when the kernel has to hold just `grant`; `None` if it has not.
+    pub fn term(&self, grant: &StaticGrant, now: Moment) -> Option<Term> {
+        self.held.get(grant).copied().filter(|term| term.is_live(now))
     }
 
     /// Every element there is, and until when.

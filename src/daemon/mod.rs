@@ -39,7 +39,7 @@ use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
 use crate::gate::{Gate, InForce};
 use crate::journal::{self, Journal};
 use crate::nft::firewall::{Firewall, Setup};
-use crate::nft::{self, adopt};
+use crate::nft::{self, adopt, protect};
 use crate::{host, policy_files};
 
 /// How long queries in flight may take to finish once the daemon is told to
@@ -105,7 +105,8 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
     let control = ControlSocket::bind(&config.control.socket)?;
     journal.report(policy_event(config, &loaded));
 
-    let wall = adopt::stand(config, &host::identity())?;
+    let protect = config.wall.protect && protect::is_possible();
+    let wall = adopt::stand(config, &host::identity(), protect)?;
     let adoption = Adoption::of(config, &wall.adopted);
     let setup = Setup {
         table: config.wall.table.clone(),
@@ -113,6 +114,7 @@ async fn stand(config: &Config, loaded: Loaded, background: Background, journal:
         loaded: wall.loaded,
         settings: config.lease,
         mode: config.wall.mode.clone(),
+        protect,
     };
     let firewall = Firewall::start(setup, wall.adopted, Arc::clone(journal))?;
 

@@ -10,7 +10,7 @@ mod upstream;
 
 pub use handler::{Handler, Hooks, Pass, Settings};
 pub use listener::{BindError, Limits, Listeners};
-pub use upstream::Forwarder;
+pub use upstream::{Forwarder, read_answer};
 
 use std::net::SocketAddr;
 

@@ -28,6 +28,16 @@ pub struct QueryTotals {
     pub failed: u64,
 }
 
+/// How often somebody else's changes to the nftables table were undone, since
+/// the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableTotals {
+    /// Loaded anew, with every live lease.
+    pub restored: u64,
+    /// Elements alone put right.
+    pub repaired: u64,
+}
+
 /// Every counter, and the registry that names them.
 #[derive(Debug)]
 pub(super) struct Counters {
@@ -38,6 +48,8 @@ pub(super) struct Counters {
     failed: Counter,
     denials: Family<DeniedLabels, Counter>,
     failures: Family<FailedLabels, Counter>,
+    restored: Counter,
+    repaired: Counter,
     lost: Counter,
     seconds: Histogram,
 }
@@ -81,6 +93,8 @@ impl Counters {
             failed: outcome("failed"),
             denials: Family::default(),
             failures: Family::default(),
+            restored: Counter::default(),
+            repaired: Counter::default(),
             lost: Counter::default(),
             // 64 us (a cache hit) to 4 s (every upstream server silent).
             seconds: Histogram::new(exponential_buckets(64e-6, 4.0, 9)),
@@ -103,6 +117,10 @@ impl Counters {
         registry.register("failed", help, counters.failures.clone());
         let help = "From a permitted question's arrival to its answer";
         registry.register_with_unit("query", help, Unit::Seconds, counters.seconds.clone());
+        let help = "Times the nftables table was put back whole";
+        registry.register("table_restored", help, counters.restored.clone());
+        let help = "Times elements of the nftables table were put right that somebody else had changed";
+        registry.register("table_repaired", help, counters.repaired.clone());
         let help = "Lines missing from the journal; their events are counted here all the same";
         registry.register("journal_dropped", help, counters.lost.clone());
         counters
@@ -129,12 +147,13 @@ impl Counters {
                 self.failures.get_or_create_owned(&FailedLabels { failure: failure.code() }).inc();
                 self.observe(*micros);
             }
+            Event::TableRestored { .. } => _ = self.restored.inc(),
+            Event::TableRepaired { .. } => _ = self.repaired.inc(),
             Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
             | Event::Revoked { .. }
             | Event::WallUp { .. }
             | Event::TableAdopted { .. }
-            | Event::TableRestored { .. }
             | Event::JournalLost { .. }
             | Event::Stopped { .. } => {}
         }
@@ -156,6 +175,10 @@ impl Counters {
             denied: self.denied.get(),
             failed: self.failed.get(),
         }
+    }
+
+    pub(super) fn table(&self) -> TableTotals {
+        TableTotals { restored: self.restored.get(), repaired: self.repaired.get() }
     }
 
     pub(super) fn encode(&self, text: &mut String) {

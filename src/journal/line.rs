@@ -68,6 +68,11 @@ impl fmt::Display for Spoken<'_> {
             Event::TableRestored { table, leases } => {
                 write!(formatter, "nftables table {table} was put back with {leases} leases")
             }
+            Event::TableRepaired { table, removed, restored, flows } => write!(
+                formatter,
+                "somebody had changed nftables table {table}: \
+                 {removed} elements taken out, {restored} put back, {flows} flows ended"
+            ),
             Event::JournalLost { lines } => write!(formatter, "{lines} lines of the journal were lost"),
             Event::Stopped { cause } => write!(formatter, "stopped by {cause}; the default drop stands"),
         }

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use self::counters::Counters;
-pub use self::counters::QueryTotals;
+pub use self::counters::{QueryTotals, TableTotals};
 use self::denials::DenialTable;
 pub use self::denials::{DenialRow, DenialTotal, Denials};
 use self::writer::{Entry, Writer};
@@ -103,6 +103,11 @@ impl Journal {
     /// How many queries ended how.
     pub fn queries(&self) -> QueryTotals {
         self.counters.queries()
+    }
+
+    /// How often others' changes to the nftables table were undone.
+    pub fn table(&self) -> TableTotals {
+        self.counters.table()
     }
 
     /// Lines that were lost so far.

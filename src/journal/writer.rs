@@ -25,6 +25,8 @@ pub(super) struct Writer {
     counters: Arc<Counters>,
     /// Lost lines that the journal has already told of.
     told: u64,
+    /// The same once what is waiting is written.
+    telling: Option<u64>,
     /// Lines waiting to be written at once.
     lines: Vec<u8>,
     /// How many lines that is.
@@ -38,7 +40,7 @@ const BATCH: usize = 64 * 1024;
 
 impl Writer {
     pub(super) fn new(entries: Receiver<Entry>, file: Option<Box<dyn Write + Send>>, counters: Arc<Counters>) -> Self {
-        Self { entries, file, counters, told: 0, lines: Vec::new(), waiting: 0, torn: false }
+        Self { entries, file, counters, told: 0, telling: None, lines: Vec::new(), waiting: 0, torn: false }
     }
 
     /// Writes until the queue is closed and empty.
@@ -72,10 +74,14 @@ impl Writer {
     /// Puts a line where lines are missing.
     fn tell_losses(&mut self) {
         let lost = self.counters.lost();
-        if lost > self.told {
-            let lines = usize::try_from(lost - self.told).unwrap_or(usize::MAX);
-            self.told = lost;
+        let told = self.telling.unwrap_or(self.told);
+        if lost > told {
+            let lines = usize::try_from(lost - told).unwrap_or(usize::MAX);
+            let waiting = self.waiting;
             self.add(&Entry { time: Timestamp::now(), event: Event::JournalLost { lines } });
+            // Should this line be lost, what it tells is told by the next.
+            self.waiting = waiting;
+            self.telling = Some(lost);
         }
     }
 
@@ -105,7 +111,10 @@ impl Writer {
                 tracing::error!("cannot write to the journal: {error}");
             }
             self.counters.lose(self.waiting);
+        } else {
+            self.told = self.telling.unwrap_or(self.told);
         }
+        self.telling = None;
         self.torn = written.is_err();
         self.lines.clear();
         self.waiting = 0;
@@ -116,7 +125,10 @@ impl Writer {
 fn tell(event: &Event) {
     let line = line::Spoken(event);
     match event {
-        Event::QueryFailed { .. } | Event::TableRestored { .. } | Event::JournalLost { .. } => tracing::warn!("{line}"),
+        Event::QueryFailed { .. }
+        | Event::TableRestored { .. }
+        | Event::TableRepaired { .. }
+        | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
         Event::PolicyRefused { .. } => tracing::error!("{line}"),
         Event::PolicyLoaded { .. }

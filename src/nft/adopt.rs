@@ -10,16 +10,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::compared::{self, Step};
-use super::element::Renewal;
 use super::install::Snapshot;
 use super::listing;
 use super::memory::{self, Memory};
 use super::ruleset::{self, Identity};
 use super::transaction::Connection;
-use super::{Error, carried, clock, install, reading};
+use super::{Error, carried, clock, install, protect, reading, renewal};
 use crate::core::config::{Config, LeaseSettings, TableName};
+use crate::core::ledger::Ledger;
 use crate::core::ledger::adopted::{Remembered, Standing};
-use crate::core::ledger::{Change, Ledger};
 use crate::core::statics::{StaticLedger, Term};
 use crate::core::time::Moment;
 
@@ -68,12 +67,13 @@ impl Adopted {
     }
 }
 
-/// Puts the wall of `config` up, or takes over the one that stands.
+/// Puts the wall of `config` up, or takes over the one that stands; with
+/// `protect`, in a table that can be made the daemon's own.
 ///
 /// # Errors
 /// When the kernel cannot be read, or does not take the ruleset. What stood
 /// stands then.
-pub fn stand(config: &Config, identity: &Identity) -> Result<Wall, Error> {
+pub fn stand(config: &Config, identity: &Identity, protect: bool) -> Result<Wall, Error> {
     let table = &config.wall.table;
     let ruleset = ruleset::render(config, identity);
     let (memory, remembered) = Memory::recall(&memory::beside(&config.control.socket));
@@ -89,41 +89,50 @@ pub fn stand(config: &Config, identity: &Identity) -> Result<Wall, Error> {
     let unexplained = found.unreadable + strange.len();
     let adopted = Adopted { ledger, statics: found.statics, memory, unexplained, clients };
     if !found.is_there {
-        let loaded = install::install(table, &ruleset)?;
+        let loaded = protect::install(table, &ruleset, protect)?;
         return Ok(Wall { ruleset, loaded, adopted });
     }
-    match compared::step(config, identity, &ruleset, unexplained == 0) {
+    match compared::step(config, identity, &ruleset, protect, unexplained == 0) {
         Step::Keep => {
-            let loaded = Snapshot::of_kernel(table, &ruleset)?;
+            protect::remove_bridge(table)?;
+            let loaded = install::read_back(table, &ruleset)?;
             Ok(Wall { ruleset, loaded, adopted })
         }
-        Step::InPlace(text) => replace(config, ruleset, &text, adopted, &remembered),
-        Step::Whole => replace(config, ruleset.clone(), &ruleset, adopted, &remembered),
+        Step::InPlace(text) => {
+            protect::remove_bridge(table)?;
+            replace(config, ruleset, Some(&text), protect, adopted, &remembered)
+        }
+        Step::Whole => replace(config, ruleset, None, protect, adopted, &remembered),
     }
 }
 
-/// Replaces what stands by `text`, which comes to `ruleset`, with all of
-/// `adopted` in the same transaction.
+/// Replaces what stands by `ruleset`, with all of `adopted` in the same
+/// transaction; by way of `in_place`, if that comes to the same.
 fn replace(
     config: &Config,
     ruleset: String,
-    text: &str,
+    in_place: Option<&str>,
+    protect: bool,
     adopted: Adopted,
     remembered: &Remembered,
 ) -> Result<Wall, Error> {
     let (table, now) = (&config.wall.table, clock::now());
-    let carried = carried::text(table, &adopted.ledger.restore(now), &adopted.statics.restore(now));
-    let installed = install::install(table, &format!("{text}{carried}")).or_else(|error| {
-        tracing::debug!("the whole ruleset is loaded: {error}");
-        install::install(table, &format!("{ruleset}{carried}"))
-    });
+    let carried = carried::text(table, &adopted.ledger, &adopted.statics, now);
+    let whole = || protect::install(table, &format!("{ruleset}{carried}"), protect);
+    let installed = match in_place {
+        None => whole(),
+        Some(text) => install::install(table, &format!("{text}{carried}")).or_else(|error| {
+            tracing::debug!("the whole ruleset is loaded: {error}");
+            whole()
+        }),
+    };
     match installed {
         Ok(loaded) => {
             complete(table, &adopted.ledger);
             Ok(Wall { ruleset, loaded, adopted })
         }
         Err(error) => {
-            let loaded = install::install(table, &ruleset)?;
+            let loaded = protect::install(table, &ruleset, protect)?;
             tracing::error!("what was open could not be carried over and is closed: {error}");
             let (ledger, _) = Ledger::adopt(config.lease, Vec::new(), remembered.clone(), now);
             let adopted = Adopted { ledger, statics: StaticLedger::default(), ..adopted };
@@ -134,12 +143,13 @@ fn replace(
 
 /// Writes out the comments that were too long for `nft`.
 fn complete(table: &TableName, ledger: &Ledger) {
-    let changes = ledger.restore(clock::now()).into_iter().filter(carried::is_cut_short).map(Change::relabelled);
-    let changes: Vec<_> = changes.collect();
+    let now = clock::now();
+    let changes = ledger.live(now).filter_map(|key| ledger.change(key, now, true));
+    let changes: Vec<_> = changes.filter(carried::is_cut_short).collect();
     if changes.is_empty() {
         return;
     }
-    let told = Connection::open(table.clone(), Renewal::of_this_kernel()).map_err(|error| error.to_string());
+    let told = Connection::open(table.clone(), renewal()).map_err(|error| error.to_string());
     let told = told.and_then(|mut connection| connection.apply(&changes).map_err(|error| error.to_string()));
     if let Err(error) = told {
         tracing::warn!("{} elements keep a shortened comment: {error}", changes.len());

@@ -6,31 +6,31 @@ use std::time::Duration;
 use super::element::{NAMED_BY_POLICY, set_of};
 use crate::core::config::TableName;
 use crate::core::lease::{Key, Ports, StaticGrant};
-use crate::core::ledger::Change;
-use crate::core::statics::StaticChange;
+use crate::core::ledger::{Change, Ledger};
+use crate::core::statics::StaticLedger;
+use crate::core::time::Moment;
 
 /// The longest comment that `nft` takes (`NFTNL_UDATA_COMMENT_MAXLEN`); the
 /// kernel takes more.
 const COMMENT_LENGTH: usize = 128;
 
-/// The lines that add `leases` and `statics` to the sets of `table`.
-pub(super) fn text(table: &TableName, leases: &[Change], statics: &[StaticChange]) -> String {
+/// The lines that add what is live of `ledger` and `statics` to the sets of
+/// `table`.
+pub(super) fn text(table: &TableName, ledger: &Ledger, statics: &StaticLedger, now: Moment) -> String {
     let mut text = String::new();
-    for change in leases {
-        if let Change::Set { key, lifetime, comment, .. } = change {
-            let comment = shortened(comment);
+    for key in ledger.live(now) {
+        if let Some(Change::Set { lifetime, comment, .. }) = ledger.change(key, now, false) {
+            let comment = shortened(&comment);
             let comment = if comment.is_empty() { String::new() } else { format!(" comment \"{comment}\"") };
-            let (set, place, time) = (set_of(key), place(key), time(*lifetime));
+            let (set, place, time) = (set_of(key), place(key), time(lifetime));
             _ = writeln!(text, "add element inet {} {set} {{ {place}{time}{comment} }}", table.as_str());
         }
     }
-    for change in statics {
-        if let StaticChange::Add(grant, lifetime) = change {
-            let set = if grant.first.is_ipv4() { "static4" } else { "static6" };
-            let (area, time) = (area(grant), lifetime.map(time).unwrap_or_default());
-            let table = table.as_str();
-            _ = writeln!(text, "add element inet {table} {set} {{ {area}{time} comment \"{NAMED_BY_POLICY}\" }}");
-        }
+    for (grant, term) in statics.live(now) {
+        let set = if grant.first.is_ipv4() { "static4" } else { "static6" };
+        let (area, time) = (area(grant), term.left(now).map(time).unwrap_or_default());
+        let table = table.as_str();
+        _ = writeln!(text, "add element inet {table} {set} {{ {area}{time} comment \"{NAMED_BY_POLICY}\" }}");
     }
     text
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::process::Command;
 
 use super::ruleset::Identity;
-use super::{Error, install, listing, ruleset};
+use super::{Error, install, listing, protect, ruleset};
 use crate::core::config::{Config, TableName};
 
 /// The families of the tables there may be.
@@ -35,16 +35,18 @@ pub(super) enum Step {
 }
 
 /// How to get from what the kernel holds to the `ruleset` of `config`. Unless
-/// it `may_be_kept`, it is loaded again even where it is the same.
-pub(super) fn step(config: &Config, identity: &Identity, ruleset: &str, may_be_kept: bool) -> Step {
+/// it `may_be_kept`, it is loaded again even where it is the same. A table that
+/// is to be protected is of another kind, and `nft` cannot change it so.
+pub(super) fn step(config: &Config, identity: &Identity, ruleset: &str, protect: bool, may_be_kept: bool) -> Step {
     let mut beside = config.clone();
     beside.wall.table = config.wall.table.beside();
-    let step = compare(config, &beside, identity, ruleset, may_be_kept).unwrap_or_else(|error| {
+    let compared = compare(config, &beside, identity, ruleset, protect, may_be_kept);
+    let step = compared.unwrap_or_else(|error| {
         tracing::debug!("the whole ruleset is loaded: {error}");
         Step::Whole
     });
     // What was never put there is no loss.
-    if let Err(error) = install::apply(&ruleset::removal_of(&beside.wall.table)) {
+    if let Err(error) = protect::remove(&beside.wall.table) {
         tracing::warn!("a dormant table of no effect is left in the kernel: {error}");
     }
     step
@@ -55,14 +57,18 @@ fn compare(
     beside: &Config,
     identity: &Identity,
     ruleset: &str,
+    protect: bool,
     may_be_kept: bool,
 ) -> Result<Step, Error> {
     install::apply(&ruleset::dormant(&ruleset::render(beside, identity)))?;
     let table = &config.wall.table;
     let (mut is_same, mut changes, mut text) = (may_be_kept, String::new(), ruleset.to_owned());
     for family in FAMILIES {
-        let (found, mut wanted) = (Listing::read(family, table)?, Listing::read(family, &beside.wall.table)?);
-        wanted.wake();
+        let (mut found, mut wanted) = (Listing::read(family, table)?, Listing::read(family, &beside.wall.table)?);
+        wanted.drop_flags(&["dormant"]);
+        if protect && !found.drop_flags(&["owner", "persist"]) {
+            is_same = false;
+        }
         is_same = is_same && found == wanted && are_filled_alike(table, &beside.wall.table, &wanted)?;
         if found == Listing::default() {
             continue;
@@ -71,7 +77,11 @@ fn compare(
         changes += &way;
         text = text.replacen(&ruleset::removing(family, table), "", 1);
     }
-    Ok(if is_same { Step::Keep } else { Step::InPlace(changes + &text) })
+    Ok(match is_same {
+        true => Step::Keep,
+        false if protect => Step::Whole,
+        false => Step::InPlace(changes + &text),
+    })
 }
 
 /// Whether the sets that the configuration fills hold the same.
@@ -123,15 +133,19 @@ impl Listing {
         listing
     }
 
-    /// As it would be if it were not dormant.
-    fn wake(&mut self) {
+    /// As it would be without these flags; whether it had one of them.
+    fn drop_flags(&mut self, dropped: &[&str]) -> bool {
+        let mut had = false;
         for line in &mut self.own {
             if let Some(flags) = line.strip_prefix("\tflags ") {
-                let others: Vec<_> = flags.split(',').map(str::trim).filter(|flag| *flag != "dormant").collect();
-                *line = if others.is_empty() { String::new() } else { format!("\tflags {}", others.join(",")) };
+                let (gone, kept): (Vec<_>, Vec<_>) =
+                    flags.split(',').map(str::trim).partition(|flag| dropped.contains(flag));
+                had |= !gone.is_empty();
+                *line = if kept.is_empty() { String::new() } else { format!("\tflags {}", kept.join(",")) };
             }
         }
         self.own.retain(|line| !line.is_empty());
+        had
     }
 
     /// What has to go before `wanted` can be loaded on top of this; `None`
@@ -205,10 +219,11 @@ mod tests {
     #[test]
     fn a_table_that_wakes_keeps_its_other_flags() {
         let mut listing = Listing::parse(LISTED);
-        listing.wake();
+        assert!(listing.drop_flags(&["dormant"]));
         assert_eq!(listing.own, ["\tflags owner"]);
         let mut listing = Listing::parse(&LISTED.replace(",owner", ""));
-        listing.wake();
+        assert!(listing.drop_flags(&["dormant"]));
+        assert!(!listing.drop_flags(&["dormant"]));
         assert!(listing.own.is_empty());
     }
 }

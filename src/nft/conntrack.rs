@@ -4,7 +4,9 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla};
+use netlink_packet_core::{
+    DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NetlinkPayload, Nla,
+};
 use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Tuple};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -14,6 +16,9 @@ use crate::core::query::{Client, Port, Protocol};
 /// The bit of the conntrack mark that says: the wall admitted this flow; as
 /// in nft/gateway.nft and nft/sidecar.nft.
 const ADMITTED: u32 = 0x1000_0000;
+/// `NFNL_SUBSYS_NONE`, where netlink's own messages are, and
+/// `NFNL_SUBSYS_CTNETLINK` (linux/netfilter/nfnetlink.h).
+const SUBSYSTEMS: [u16; 2] = [0, 1];
 /// `CTA_ID`, `CTA_ZONE` and `CTA_MARK_MASK`
 /// (linux/netfilter/nfnetlink_conntrack.h).
 const ID: u16 = 12;
@@ -35,16 +40,28 @@ pub struct Flow {
     pub port: Port,
 }
 
-/// Ends every admitted flow that `is_over`, and says how many there were. It
-/// is told the flow as the client sent it and, where its destination is
-/// translated, as it went out: the rules may have seen either.
+/// Ends every admitted flow that `is_over`, and says how many there were; with
+/// `strays`, also those that are neither TCP nor UDP, which no lease admits.
 ///
 /// Only the kernel's memory of the flow goes: its next packet is judged as one
 /// that belongs to no flow.
 ///
 /// # Errors
 /// When the table cannot be read, or a flow cannot be taken out of it.
-pub fn cut(is_over: impl Fn(&[Flow]) -> bool) -> io::Result<usize> {
+pub fn cut(is_over: impl Fn(&Flow) -> bool, strays: bool) -> io::Result<usize> {
+    cut_entries(|flows| (flows.is_empty() && strays) || flows.iter().any(&is_over))
+}
+
+/// Ends every admitted TCP and UDP flow that is not explained, neither as the
+/// client sent it nor as it went out where its destination is translated.
+///
+/// # Errors
+/// As [`cut`].
+pub fn cut_unless(is_explained: impl Fn(&Flow) -> bool) -> io::Result<usize> {
+    cut_entries(|flows| !flows.is_empty() && !flows.iter().any(&is_explained))
+}
+
+fn cut_entries(is_over: impl Fn(&[Flow]) -> bool) -> io::Result<usize> {
     let mut table = Table::open()?;
     let mut cut = 0;
     for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
@@ -68,7 +85,8 @@ struct Entry {
     /// What the kernel calls it by: its original tuple, its id, its zone.
     name: Vec<ConntrackAttribute>,
     /// The flow as the client sent it and, where its destination is
-    /// translated, as it went out: the rules may have seen either.
+    /// translated, as it went out: the rules may have seen either. None if it
+    /// is neither TCP nor UDP.
     flows: Vec<Flow>,
 }
 
@@ -94,11 +112,7 @@ impl Table {
                 match payload {
                     NetlinkPayload::Done(_) => return Ok(entries),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(NetfilterMessage {
-                        inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
-                        ..
-                    }) => entries.extend(Entry::of(attributes)),
-                    _ => {}
+                    payload => entries.extend(entry(payload)),
                 }
             }
         }
@@ -139,28 +153,55 @@ impl Table {
         // The kernel answers inside `sendmsg` and, for a dump, inside this:
         // where nothing waits, nothing will come.
         self.socket.recv(&mut buffer, nix::libc::MSG_DONTWAIT)?;
-        let mut rest = buffer.as_slice();
-        let mut payloads = Vec::new();
-        // One message that cannot be read is no reason to overlook the others
-        // in silence.
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<NetfilterMessage>::deserialize(rest).map_err(io::Error::other)?;
-            let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
-            if message.header.sequence_number == self.sequence {
-                payloads.push(message.payload);
-            }
-            match rest.get(length..) {
-                Some(next) if length > 0 => rest = next,
-                _ => break,
-            }
+        let messages = messages(&buffer)?.into_iter();
+        let ours = messages.filter(|message| message.header.sequence_number == self.sequence);
+        Ok(ours.map(|message| message.payload).collect())
+    }
+}
+
+/// The admitted flows that a datagram of the kernel's tells, each as the
+/// client sent it and as it went out.
+///
+/// # Errors
+/// When a message in it cannot be read.
+pub fn flows_in(datagram: &[u8]) -> io::Result<Vec<Flow>> {
+    let entries = messages(datagram)?.into_iter().filter_map(|message| entry(message.payload));
+    Ok(entries.flat_map(|entry| entry.flows).collect())
+}
+
+/// Every message of a datagram that is about flows or the request itself;
+/// others are not looked into, as the decoder panics at some of their contents.
+/// One that cannot be read is no reason to overlook the others in silence.
+fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>> {
+    let mut rest = datagram;
+    let mut messages = Vec::new();
+    while !rest.is_empty() {
+        let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX - 3).next_multiple_of(4);
+        if SUBSYSTEMS.contains(&(message.message_type() >> 8)) {
+            messages.push(NetlinkMessage::deserialize(rest).map_err(io::Error::other)?);
         }
-        Ok(payloads)
+        match rest.get(length..) {
+            Some(next) if length > 0 => rest = next,
+            _ => break,
+        }
+    }
+    Ok(messages)
+}
+
+/// The entry that a message tells, if it tells one.
+fn entry(payload: NetlinkPayload<NetfilterMessage>) -> Option<Entry> {
+    match payload {
+        NetlinkPayload::InnerMessage(NetfilterMessage {
+            inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
+            ..
+        }) => Entry::of(attributes),
+        _ => None,
     }
 }
 
 impl Entry {
-    /// The entry of these attributes, if it is a flow that a rule can have
-    /// admitted.
+    /// The entry of these attributes, if it is one that a rule has admitted.
     fn of(attributes: Vec<ConntrackAttribute>) -> Option<Self> {
         let (mut there, mut back, mut admitted) = (None, None, false);
         for attribute in &attributes {
@@ -171,20 +212,22 @@ impl Entry {
                 _ => {}
             }
         }
-        let (there, back) = (there?, back?);
         if !admitted {
             return None;
         }
-        let client = Client::new(there.source);
-        let protocol = there.protocol;
-        let sent = Flow { client, address: there.destination, protocol, port: there.destination_port };
-        let translated = Flow { client, address: back.source, protocol, port: back.source_port };
+        let flows = there.zip(back).map_or_else(Vec::new, |(there, back): (Ends, Ends)| {
+            let client = Client::new(there.source);
+            let protocol = there.protocol;
+            let sent = Flow { client, address: there.destination, protocol, port: there.destination_port };
+            let translated = Flow { client, address: back.source, protocol, port: back.source_port };
+            vec![sent, translated]
+        });
         let is_name = |attribute: &ConntrackAttribute| match attribute {
             ConntrackAttribute::CtaTupleOrig(_) => true,
             ConntrackAttribute::Other(other) => [ID, ZONE].contains(&other.kind()),
             _ => false,
         };
-        Some(Self { name: attributes.into_iter().filter(is_name).collect(), flows: vec![sent, translated] })
+        Some(Self { name: attributes.into_iter().filter(is_name).collect(), flows })
     }
 }
 

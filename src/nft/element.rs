@@ -10,14 +10,17 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
+use super::place::Place;
 use crate::core::config::TableName;
-use crate::core::lease::{Key, Ports, StaticGrant};
+use crate::core::lease::{Key, Ports};
 use crate::core::ledger::Change;
-use crate::core::query::{Client, Port, Protocol};
 use crate::core::statics::StaticChange;
 
 /// `NFNL_SUBSYS_NFTABLES`: whom a batch is for (linux/netfilter/nfnetlink.h).
 const NFTABLES: u16 = 10;
+/// `NFNL_MSG_BATCH_BEGIN` and `NFNL_BATCH_GENID`.
+const BATCH_BEGIN: u8 = 16;
+const BATCH_GENERATION: u16 = 1;
 /// `NFTA_DATA_VALUE` (linux/netfilter/nf_tables.h).
 const DATA_VALUE: u16 = 1;
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`: how `nft` marks a comment in user data.
@@ -38,20 +41,6 @@ pub enum Renewal {
     Replace,
 }
 
-impl Renewal {
-    /// Linux renews an element in place since 6.12.
-    pub fn of_this_kernel() -> Self {
-        let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-        let version = release.unwrap_or_default();
-        let mut numbers =
-            version.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse::<u32>());
-        match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 12) => Self::InPlace,
-            _ => Self::Replace,
-        }
-    }
-}
-
 /// One batch: everything in it takes effect at once, or nothing does. The last
 /// change asks for an acknowledgement, under sequence number `last`.
 pub struct Batch {
@@ -68,9 +57,9 @@ pub fn leases(table: &TableName, changes: &[Change], renewal: Renewal) -> Vec<Nf
         match change {
             Change::Set { key, lifetime, comment, relabelled } => {
                 let anew = *relabelled || renewal == Renewal::Replace;
-                Element::of_lease(table, key).set(Some(*lifetime), comment, anew, &mut operations);
+                Element::at(table, Place::of_lease(key)).set(Some(*lifetime), comment, anew, &mut operations);
             }
-            Change::Remove(key) => Element::of_lease(table, key).remove(Some(BRIEFLY), &mut operations),
+            Change::Remove(key) => Element::at(table, Place::of_lease(key)).remove(Some(BRIEFLY), &mut operations),
         }
     }
     operations
@@ -84,14 +73,52 @@ pub fn statics(table: &TableName, changes: &[StaticChange], renewal: Renewal) ->
             // Nothing but what is really renewed is deleted: to an interval
             // set a deletion is dear.
             StaticChange::Add(grant, lifetime) => {
-                Element::of_static(table, grant).set(*lifetime, NAMED_BY_POLICY, false, &mut operations);
+                Element::at(table, Place::of_static(grant)).set(*lifetime, NAMED_BY_POLICY, false, &mut operations);
             }
             StaticChange::Renew(grant, lifetime) => {
                 let anew = renewal == Renewal::Replace;
-                Element::of_static(table, grant).set(Some(*lifetime), NAMED_BY_POLICY, anew, &mut operations);
+                Element::at(table, Place::of_static(grant)).set(
+                    Some(*lifetime),
+                    NAMED_BY_POLICY,
+                    anew,
+                    &mut operations,
+                );
             }
             StaticChange::Remove(grant, was_timed) => {
-                Element::of_static(table, grant).remove(was_timed.then_some(BRIEFLY), &mut operations);
+                Element::at(table, Place::of_static(grant)).remove(was_timed.then_some(BRIEFLY), &mut operations);
+            }
+        }
+    }
+    operations
+}
+
+/// How an element that somebody else has touched is put right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// It is none of ours: take it out.
+    Remove(Place),
+    /// It is a lease; the change says the rest.
+    Lease(Change),
+    /// The policy names it: set it for that long, or for ever. Whether there
+    /// is anything to replace.
+    Static(Place, Option<Duration>, bool),
+}
+
+/// What repairs are in nftables' words, for [`batch`]: removals first, so that
+/// nothing is in the way of what comes back.
+pub fn repairs(table: &TableName, repairs: &[Repair], renewal: Renewal) -> Vec<NfTablesMessage> {
+    let mut operations = Vec::with_capacity(repairs.len());
+    for repair in repairs {
+        if let Repair::Remove(place) = repair {
+            Element::at(table, place.clone()).remove(Some(BRIEFLY), &mut operations);
+        }
+    }
+    for repair in repairs {
+        match repair {
+            Repair::Remove(_) => {}
+            Repair::Lease(change) => operations.extend(leases(table, std::slice::from_ref(change), renewal)),
+            Repair::Static(place, lifetime, anew) => {
+                Element::at(table, place.clone()).set(*lifetime, NAMED_BY_POLICY, *anew, &mut operations);
             }
         }
     }
@@ -99,8 +126,19 @@ pub fn statics(table: &TableName, changes: &[StaticChange], renewal: Renewal) ->
 }
 
 /// Encodes `operations` as one batch; its first message has sequence number
-/// `first`.
-pub fn batch(operations: Vec<NfTablesMessage>, first: u32) -> Batch {
+/// `first`. A batch that was `made_for` a generation of the ruleset is refused
+/// if the ruleset has another one by then.
+pub fn batch(operations: Vec<NfTablesMessage>, first: u32, made_for: Option<u32>) -> Batch {
+    batch_for(NetfilterProtoFamily::Inet, operations, first, made_for)
+}
+
+/// The same for tables of another family.
+pub fn batch_for(
+    family: NetfilterProtoFamily,
+    operations: Vec<NfTablesMessage>,
+    first: u32,
+    made_for: Option<u32>,
+) -> Batch {
     let mut bytes = Vec::with_capacity(256 * operations.len());
     let mut sequence = first;
     let mut push = |flags: u16, message: NetfilterMessage| {
@@ -117,8 +155,12 @@ pub fn batch(operations: Vec<NfTablesMessage>, first: u32) -> Batch {
         sequence - 1
     };
     let of_batch = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, NFTABLES);
-    let of_table = NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0);
-    push(NLM_F_REQUEST, NetfilterMessage::new(of_batch.clone(), ControlMessage::BatchBegin));
+    let of_table = NetfilterHeader::new(family, 0, 0);
+    let begin = made_for.map_or(ControlMessage::BatchBegin, |generation| ControlMessage::Other {
+        message_type: BATCH_BEGIN,
+        attributes: vec![DefaultNla::new(BATCH_GENERATION, generation.to_be_bytes().to_vec())],
+    });
+    push(NLM_F_REQUEST, NetfilterMessage::new(of_batch.clone(), begin));
     let count = operations.len();
     let mut last = first;
     for (index, operation) in operations.into_iter().enumerate() {
@@ -130,32 +172,15 @@ pub fn batch(operations: Vec<NfTablesMessage>, first: u32) -> Batch {
     Batch { bytes, last }
 }
 
-/// An element: where it is and what it is called by.
-pub(super) struct Element<'a> {
+/// An element of a table's.
+struct Element<'a> {
     table: &'a TableName,
-    pub(super) set: &'static str,
-    pub(super) key: Vec<u8>,
-    /// The other end, in an interval set.
-    pub(super) end: Option<Vec<u8>>,
+    place: Place,
 }
 
 impl<'a> Element<'a> {
-    pub(super) fn of_lease(table: &'a TableName, key: &Key) -> Self {
-        let point =
-            |port| concatenation(key.client, key.address, key.protocol, (key.ports != Ports::All).then_some(port));
-        let range = key.ports.range();
-        let end = matches!(key.ports, Ports::Run(_)).then(|| point(range.last()));
-        Self { table, set: set_of(key), key: point(range.first()), end }
-    }
-
-    pub(super) fn of_static(table: &'a TableName, grant: &StaticGrant) -> Self {
-        let point = |address, port| concatenation(grant.client, address, grant.protocol, Some(port));
-        Self {
-            table,
-            set: if grant.first.is_ipv4() { "static4" } else { "static6" },
-            key: point(grant.first, grant.ports.first()),
-            end: Some(point(grant.last, grant.ports.last())),
-        }
+    const fn at(table: &'a TableName, place: Place) -> Self {
+        Self { table, place }
     }
 
     /// Adds it, or sets its time anew; `anew` replaces what is there, comment
@@ -193,9 +218,9 @@ impl<'a> Element<'a> {
     }
 
     fn position(&self) -> Vec<SetElementAttribute> {
-        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(self.key.clone()))];
-        if let Some(end) = &self.end {
-            attributes.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(DATA_VALUE, end.clone())]));
+        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(self.place.key().to_vec()))];
+        if let Some(end) = self.place.end() {
+            attributes.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(DATA_VALUE, end.to_vec())]));
         }
         attributes
     }
@@ -204,7 +229,7 @@ impl<'a> Element<'a> {
         SetElementMessage {
             attributes: vec![
                 SetElementList::Table(self.table.as_str().to_owned()),
-                SetElementList::Set(self.set.to_owned()),
+                SetElementList::Set(self.place.set().to_owned()),
                 SetElementList::Elements(vec![ListAttribute::Element(attributes)]),
             ],
         }
@@ -221,25 +246,6 @@ pub fn set_of(key: &Key) -> &'static str {
         (IpAddr::V4(_), Ports::Run(_)) => "lease4_port_range",
         (IpAddr::V6(_), Ports::Run(_)) => "lease6_port_range",
     }
-}
-
-/// client . address . protocol . port, each field padded to 32 bits as the
-/// kernel's registers are. Client and address are of one family: a client
-/// reaches an address only from an address of the same family.
-fn concatenation(client: Client, address: IpAddr, protocol: Protocol, port: Option<Port>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(40);
-    for address in [client.address(), address] {
-        match address {
-            IpAddr::V4(address) => bytes.extend_from_slice(&address.octets()),
-            IpAddr::V6(address) => bytes.extend_from_slice(&address.octets()),
-        }
-    }
-    bytes.extend_from_slice(&[protocol.number(), 0, 0, 0]);
-    if let Some(port) = port {
-        bytes.extend_from_slice(&port.number().to_be_bytes());
-        bytes.extend_from_slice(&[0, 0]);
-    }
-    bytes
 }
 
 /// A comment as `nft` writes it: type, length, text, NUL.

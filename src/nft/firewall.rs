@@ -5,10 +5,13 @@
 //! before (G1). A batch the kernel refuses is tried again query by query, so
 //! that one query's misfortune is not its neighbours'.
 
+mod damage;
 mod keeper;
+mod repair;
 mod sidecar;
 mod unexplained;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ pub use self::unexplained::Suspects;
 use super::Error;
 use super::adopt::Adopted;
 use super::install::Snapshot;
+use super::watch::Watch;
 use crate::core::config::{LeaseSettings, Mode, TableName};
 use crate::core::decision::Failure;
 use crate::core::event::Report;
@@ -31,7 +35,7 @@ use crate::gate::Open;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests waiting for the firewall; more queries than that wait for a place.
 const QUEUE: usize = 4096;
-/// How often the table is looked after while nobody asks anything.
+/// How often the table is looked after while nobody asks or does anything.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// A handle to the firewall thread.
@@ -53,6 +57,8 @@ pub struct Setup {
     pub settings: LeaseSettings,
     /// Where the clients are.
     pub mode: Mode,
+    /// Whether the table was loaded so that it can be made our own.
+    pub protect: bool,
 }
 
 #[derive(Debug)]
@@ -64,8 +70,9 @@ enum Request {
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
     EndUnexplained(Suspects, oneshot::Sender<usize>),
-    /// Have a look at the table, with no query to ask for it.
-    Look,
+    /// Have a look at the table, with no query to ask for it. The answer is
+    /// what wakes whoever asked before the next round.
+    Look(oneshot::Sender<Arc<Watch>>),
 }
 
 /// A lease as an operator sees it.
@@ -109,10 +116,14 @@ impl Firewall {
         thread::Builder::new().name("firewall".into()).spawn(move || keeper.run(queue))?;
         // A weak handle: when nobody can ask any more, both threads end.
         let round = requests.downgrade();
-        let look = move || round.upgrade().is_some_and(|requests| requests.blocking_send(Request::Look).is_ok());
+        let look = move || {
+            let (reply, watch) = oneshot::channel();
+            round.upgrade()?.blocking_send(Request::Look(reply)).ok()?;
+            watch.blocking_recv().ok()
+        };
         thread::Builder::new().name("firewall-round".into()).spawn(move || {
-            while look() {
-                thread::sleep(ROUND);
+            while let Some(watch) = look() {
+                watch.wait(ROUND);
             }
         })?;
         Ok(Self { requests })

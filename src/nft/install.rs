@@ -20,6 +20,14 @@ use crate::core::config::TableName;
 /// else.
 pub fn install(table: &TableName, text: &str) -> Result<Snapshot, Error> {
     apply(text)?;
+    read_back(table, text)
+}
+
+/// What the kernel holds of `text`, which has just been loaded.
+///
+/// # Errors
+/// When it holds something else, or cannot be read.
+pub fn read_back(table: &TableName, text: &str) -> Result<Snapshot, Error> {
     let snapshot = Snapshot::of_kernel(table, text)?;
     snapshot.holds(text)?;
     Ok(snapshot)
@@ -108,6 +116,10 @@ fn lasting(object: &Value) -> Option<Value> {
         return None;
     }
     let mut body = body.as_object()?.clone();
+    if kind == "table" {
+        // nft 1.0.6 writes anything for flags that it does not know.
+        body.remove("flags");
+    }
     body.retain(|key, _| !["handle", "elem", "packets", "bytes"].contains(&key.as_str()));
     Some(json!({ kind: body }))
 }

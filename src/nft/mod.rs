@@ -4,23 +4,27 @@
 //! Rules never change while the wall stands; they are text, loaded once
 //! through `nft` in one transaction ([`ruleset`], [`install`]). Leases change
 //! all the time; they go over netlink ([`element`], [`transaction`]) from the
-//! one thread that owns the ledger ([`firewall`]).
+//! one thread that owns the ledger ([`firewall`]). What others do to the
+//! ruleset is heard of ([`watch`]) and undone.
 
 pub mod adopt;
 mod carried;
 mod clock;
 mod compared;
-mod conntrack;
+pub mod conntrack;
 pub mod element;
 pub mod firewall;
 pub mod inspect;
 pub mod install;
 pub mod listing;
 pub mod memory;
+mod place;
+pub mod protect;
 mod reading;
 pub mod ruleset;
 mod source;
 pub mod transaction;
+pub mod watch;
 
 use nftables::helper::NftablesError;
 use thiserror::Error;
@@ -45,6 +49,12 @@ pub enum Error {
     /// The kernel does not take what the policy opens or closes.
     #[error("the kernel does not hold what the policy says, and nobody gets an answer until it does: {0}")]
     NotTaken(transaction::Refused),
+    /// A table of this name is there that cannot be protected, or that is.
+    #[error("the kernel refused it: the table that is there is of the other kind, protected or not")]
+    OtherKind,
+    /// The kernel does not let the table be changed.
+    #[error("the kernel refused to change the table: {0}")]
+    Refused(transaction::Refused),
     /// The firewall's thread has ended.
     #[error("the firewall has ended; the wall stays closed")]
     FirewallGone,
@@ -63,6 +73,22 @@ impl Error {
             other => other,
         }
     }
+}
+
+/// Linux renews an element in place since 6.12.
+fn renewal() -> element::Renewal {
+    match kernel_release() {
+        Some(release) if release >= (6, 12) => element::Renewal::InPlace,
+        _ => element::Renewal::Replace,
+    }
+}
+
+/// The kernel's release, as far as what it can do depends on it.
+fn kernel_release() -> Option<(u32, u32)> {
+    let name = nix::sys::utsname::uname().ok()?;
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 fn advice(error: &NftablesError) -> String {

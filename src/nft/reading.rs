@@ -101,46 +101,44 @@ fn address(octets: &[u8], is_four: bool) -> Option<(IpAddr, &[u8])> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::element::{Element, set_of, user_data};
+    use super::super::element::{set_of, user_data};
+    use super::super::place::Place;
     use super::*;
-    use crate::core::config::TableName;
 
     fn port(number: u16) -> Port {
         Port::new(number).unwrap()
     }
 
-    fn listed(element: &Element<'_>, comment: &str) -> Listed {
-        let (key, end) = (element.key.clone(), element.end.clone());
+    fn listed(place: &Place, comment: &str) -> Listed {
+        let (key, end) = (place.key().to_vec(), place.end().map(<[u8]>::to_vec));
         Listed { key, end, left: Some(Duration::from_secs(9)), user_data: user_data(comment), flags: 0 }
     }
 
     #[test]
     fn what_is_written_is_read() {
-        let table = TableName::default();
         let run = PortRange::new(port(1000), port(2000)).unwrap();
         for (client, address) in [("10.0.0.2", "198.51.100.7"), ("fd00::2", "2001:db8::7")] {
             let (client, address) = (Client::new(client.parse().unwrap()), address.parse().unwrap());
             for protocol in Protocol::ALL {
                 for ports in [Ports::One(port(443)), Ports::All, Ports::Run(run)] {
                     let key = Key { client, address, protocol, ports };
-                    let listed = listed(&Element::of_lease(&table, &key), "a.example.com");
+                    let listed = listed(&Place::of_lease(&key), "a.example.com");
                     assert_eq!(lease(set_of(&key), &listed), Some(key));
                     assert_eq!(comment(&listed), Some("a.example.com"));
                 }
                 let named = StaticGrant { client, first: address, last: address, protocol, ports: run };
-                let element = Element::of_static(&table, &named);
-                assert_eq!(grant(element.set, &listed(&element, NAMED_BY_POLICY)), Some(named));
+                let place = Place::of_static(&named);
+                assert_eq!(grant(place.set(), &listed(&place, NAMED_BY_POLICY)), Some(named));
             }
         }
     }
 
     #[test]
     fn what_the_ledger_would_never_write_is_not_read() {
-        let table = TableName::default();
         let client = Client::new("10.0.0.2".parse().unwrap());
         let address = "198.51.100.7".parse().unwrap();
         let key = Key { client, address, protocol: Protocol::Tcp, ports: Ports::One(port(443)) };
-        let good = listed(&Element::of_lease(&table, &key), "a.example.com");
+        let good = listed(&Place::of_lease(&key), "a.example.com");
         let spoilt = |spoil: fn(&mut Listed)| {
             let mut listed = good.clone();
             spoil(&mut listed);

@@ -53,11 +53,6 @@ pub(super) fn dormant(text: &str) -> String {
     dormant
 }
 
-/// What takes the table named `table` away, and its egress chains with it.
-pub fn removal_of(table: &TableName) -> String {
-    removing("inet", table) + &removing("netdev", table)
-}
-
 fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
     let renamed =
         shipped.replace(&format!("table {family} cedarwall {{"), &format!("table {family} {} {{", table.as_str()));

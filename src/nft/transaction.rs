@@ -1,15 +1,19 @@
 //! The netlink socket: one batch goes out, its acknowledgement comes back.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::nftables::{GenAttribute, GenMessage, NfTablesMessage};
+use netlink_packet_core::{NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer, NetlinkMessage, NetlinkPayload};
+use netlink_packet_netfilter::nftables::{
+    GenAttribute, GenMessage, NfTablesMessage, TableAttribute, TableFlags, TableMessage,
+};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 use thiserror::Error;
 
-use super::element::{self, Renewal};
+use super::element::{self, Batch, Renewal, Repair};
 use crate::core::config::TableName;
 use crate::core::ledger::Change;
 use crate::core::statics::StaticChange;
@@ -22,6 +26,13 @@ const DO_NOT_WAIT: i32 = nix::libc::MSG_DONTWAIT;
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// What fits into one datagram on any system.
 const MODEST: usize = 64 << 10;
+/// How long to wait before something that the system could not do is tried
+/// again.
+const PAUSES: [Duration; 3] = [Duration::from_micros(200), Duration::from_millis(1), Duration::from_millis(5)];
+/// `NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST` (linux/netfilter/nf_tables.h).
+const OWNER_AND_PERSIST: u32 = 0x2 | 0x4;
+/// `NFT_MSG_NEWGEN` of `NFNL_SUBSYS_NFTABLES` (linux/netfilter/nf_tables.h).
+const NEW_GENERATION: u16 = 10 << 8 | 15;
 /// Changes in one batch; the kernel's time per batch grows with its length.
 pub const MAX_CHANGES: usize = 500;
 
@@ -33,6 +44,14 @@ pub struct Connection {
     sequence: u32,
     /// Octets that are sure to fit into one datagram.
     room: usize,
+    /// The netlink port the kernel knows it by.
+    port: u32,
+    /// The generation of the ruleset that the next batch is made for; our own
+    /// commits are counted along. Without one, any will do.
+    made_for: Option<u32>,
+    /// The one before our last batch: a batch that changes nothing is
+    /// acknowledged, and not counted.
+    before: Option<u32>,
 }
 
 /// Why a batch was not applied. Then none of it was.
@@ -44,6 +63,9 @@ pub enum Refused {
     /// A set is full.
     #[error("a set is full")]
     Full,
+    /// Somebody else has changed the ruleset since we looked at it.
+    #[error("somebody else has changed the ruleset meanwhile")]
+    Overtaken,
     /// Any other answer of the kernel.
     #[error("the kernel refused the batch: {0}")]
     Kernel(io::Error),
@@ -59,12 +81,45 @@ impl Connection {
     /// When the kernel has no nftables, or gives no socket.
     pub fn open(table: TableName, renewal: Renewal) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
-        socket.bind_auto()?;
+        let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
         // Replies need not repeat the request.
         socket.set_cap_ack(true)?;
         socket.set_rx_buf_sz(i32::try_from(RECEIVE_BUFFER).unwrap_or(i32::MAX))?;
-        Ok(Self { socket, table, renewal, sequence: 1, room: MODEST })
+        Ok(Self { socket, table, renewal, sequence: 1, room: MODEST, port, made_for: None, before: None })
+    }
+
+    /// The netlink port the kernel knows it by, as its notifications tell it.
+    pub const fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// From here on batches are made for `generation` of the ruleset, and for
+    /// those that they bring about themselves; for any other one they are
+    /// refused as [`Refused::Overtaken`].
+    pub const fn rest_on(&mut self, generation: u32) {
+        self.made_for = Some(generation);
+        self.before = None;
+    }
+
+    /// The generation that the next batch is made for; `None` before
+    /// [`rest_on`](Self::rest_on), and when it is not known whether the last
+    /// batch took effect.
+    pub const fn made_for(&self) -> Option<u32> {
+        self.made_for
+    }
+
+    /// Whether nobody else has committed anything since.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_undisturbed(&mut self) -> io::Result<bool> {
+        let generation = Some(self.generation()?);
+        if self.before == generation {
+            self.made_for = generation;
+        }
+        self.before = None;
+        Ok(self.made_for == generation)
     }
 
     /// Applies all `changes` of leases in one transaction.
@@ -83,14 +138,71 @@ impl Connection {
         self.commit(element::statics(&self.table, changes, self.renewal))
     }
 
+    /// Applies all `repairs` in one transaction.
+    ///
+    /// # Errors
+    /// When it was not applied, or it is not certain that it was.
+    pub fn repair(&mut self, repairs: &[Repair]) -> Result<(), Refused> {
+        self.commit(element::repairs(&self.table, repairs, self.renewal))
+    }
+
+    /// Makes the tables of this name in these `families`, or those there are,
+    /// its own: nobody else can change them until it is closed, and then they
+    /// stay.
+    ///
+    /// # Errors
+    /// When the kernel does not have that, the table was not made for it, or
+    /// belongs to somebody else.
+    pub fn adopt(&mut self, families: &[&str]) -> Result<(), Refused> {
+        for family in families {
+            let table = TableMessage {
+                attributes: vec![
+                    TableAttribute::Name(self.table.as_str().to_owned()),
+                    TableAttribute::Flags(TableFlags::from_bits_retain(OWNER_AND_PERSIST)),
+                ],
+            };
+            self.send(|first, made_for| {
+                element::batch_for(number_of(family), vec![NfTablesMessage::NewTable(table)], first, made_for)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the table `name` of `family`, with all that is in it.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel refuses.
+    pub fn delete_table(&mut self, family: &str, name: &str) -> Result<(), Refused> {
+        let table = TableMessage { attributes: vec![TableAttribute::Name(name.to_owned())] };
+        self.send(|first, made_for| {
+            element::batch_for(number_of(family), vec![NfTablesMessage::DeleteTable(table)], first, made_for)
+        })
+    }
+
     fn commit(&mut self, operations: Vec<NfTablesMessage>) -> Result<(), Refused> {
+        self.send(|first, made_for| element::batch(operations, first, made_for))
+    }
+
+    fn send(&mut self, batch: impl FnOnce(u32, Option<u32>) -> Batch) -> Result<(), Refused> {
         self.drain();
-        let batch = element::batch(operations, self.sequence);
+        let batch = batch(self.sequence, self.made_for);
         let first = self.sequence;
         self.sequence = batch.last.wrapping_add(2).max(1);
         self.make_room(batch.bytes.len()).map_err(Refused::Unacknowledged)?;
-        self.socket.send(&batch.bytes, 0).map_err(Refused::Unacknowledged)?;
-        self.acknowledgement(first, batch.last)
+        // What was not sent has changed nothing.
+        persistently(|| self.socket.send(&batch.bytes, 0)).map_err(Refused::Unacknowledged)?;
+        let result = self.acknowledgement(first, batch.last);
+        match (&result, self.made_for) {
+            (Ok(()), Some(generation)) => {
+                self.before = Some(generation);
+                // The kernel skips zero, too (nf_tables_commit).
+                self.made_for = Some(generation.wrapping_add(1).max(1));
+            }
+            // Nobody knows what the ruleset is now.
+            (Err(Refused::Unacknowledged(_)), _) => self.made_for = None,
+            _ => {}
+        }
+        result
     }
 
     /// A transaction is one datagram, however long.
@@ -118,9 +230,12 @@ impl Connection {
         message.finalize();
         let mut octets = vec![0; message.buffer_len()];
         message.serialize(&mut octets);
-        self.socket.send(&octets, 0)?;
+        persistently(|| self.socket.send(&octets, 0))?;
         let mut reply = Vec::with_capacity(8192);
-        self.socket.recv(&mut reply, DO_NOT_WAIT)?;
+        persistently(|| self.socket.recv(&mut reply, DO_NOT_WAIT))?;
+        if let Some((_, Err(error))) = replies(&reply).pop() {
+            return Err(error);
+        }
         generation_in(&reply).ok_or_else(|| io::Error::other("the kernel does not tell its ruleset's generation"))
     }
 
@@ -132,6 +247,7 @@ impl Connection {
             let mut buffer = Vec::with_capacity(8192);
             match self.socket.recv(&mut buffer, DO_NOT_WAIT) {
                 Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(Refused::Unacknowledged(error)),
             }
@@ -165,12 +281,39 @@ impl Refused {
         match error.raw_os_error() {
             Some(nix::libc::ENOENT) => Self::NoSuchTable,
             Some(nix::libc::ENFILE) => Self::Full,
+            Some(nix::libc::ERESTART) => Self::Overtaken,
             _ => Self::Kernel(error),
         }
     }
 }
 
-fn generation_in(datagram: &[u8]) -> Option<u32> {
+fn number_of(family: &str) -> NetfilterProtoFamily {
+    if family == "netdev" { NetfilterProtoFamily::NetDev } else { NetfilterProtoFamily::Inet }
+}
+
+/// Does `work` again, a few times, where the system had no room for it at the
+/// moment or a signal came in between.
+fn persistently<T>(mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for pause in PAUSES {
+        match work() {
+            Err(error) if is_passing(&error) => thread::sleep(pause),
+            done => return done,
+        }
+    }
+    work()
+}
+
+/// Whether the same may well succeed a moment later.
+fn is_passing(error: &io::Error) -> bool {
+    use nix::libc::{EAGAIN, EBUSY, EINTR, ENFILE, ENOBUFS, ENOMEM};
+    error.raw_os_error().is_some_and(|code| [EAGAIN, EBUSY, EINTR, ENFILE, ENOBUFS, ENOMEM].contains(&code))
+}
+
+/// The ruleset's generation that the kernel's answer tells.
+pub fn generation_in(datagram: &[u8]) -> Option<u32> {
+    if NetlinkBuffer::new_checked(datagram).ok()?.message_type() != NEW_GENERATION {
+        return None;
+    }
     let message = NetlinkMessage::<NetfilterMessage>::deserialize(datagram).ok()?;
     let NetlinkPayload::InnerMessage(NetfilterMessage { inner: NetfilterMessageInner::NfTables(told), .. }) =
         message.payload
@@ -184,16 +327,21 @@ fn generation_in(datagram: &[u8]) -> Option<u32> {
     })
 }
 
-/// The sequence number and result of each reply in one datagram.
-fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
+/// The sequence number and result of each reply in one datagram. Messages of
+/// other kinds are not looked into: the decoder panics at some of their
+/// contents.
+pub fn replies(datagram: &[u8]) -> Vec<(u32, io::Result<()>)> {
     let mut rest = datagram;
     let mut found = Vec::new();
-    while let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(rest) {
-        if let NetlinkPayload::Error(reply) = &message.payload {
-            let result = if reply.code.is_none() { Ok(()) } else { Err(reply.to_io()) };
-            found.push((message.header.sequence_number, result));
+    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+        if message.message_type() == NLMSG_ERROR
+            && let Ok(decoded) = NetlinkMessage::<NetfilterMessage>::deserialize(rest)
+            && let NetlinkPayload::Error(reply) = decoded.payload
+        {
+            let error = reply.code.map(|code| io::Error::from_raw_os_error(code.get().saturating_neg()));
+            found.push((message.sequence_number(), error.map_or(Ok(()), Err)));
         }
-        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX).next_multiple_of(4);
+        let length = usize::try_from(message.length()).unwrap_or(usize::MAX - 3).next_multiple_of(4);
         match rest.get(length..) {
             Some(next) if length > 0 => rest = next,
             _ => break,

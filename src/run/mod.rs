@@ -29,7 +29,7 @@ mod plan;
 mod privileges;
 mod process;
 mod resolver;
-mod summary;
+pub mod summary;
 
 use std::io;
 use std::net::SocketAddr;

@@ -25,7 +25,7 @@ struct Line {
 
 /// The summary of one run.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Summary {
+pub struct Summary {
     answered: BTreeMap<String, u64>,
     denied: BTreeMap<String, Denied>,
     failed: BTreeMap<String, u64>,
@@ -40,7 +40,7 @@ struct Denied {
 
 impl Summary {
     /// Reads a journal of JSON lines; what is not one is skipped.
-    pub(super) fn of(journal: &str) -> Self {
+    pub fn of(journal: &str) -> Self {
         let mut summary = Self::default();
         for line in journal.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             summary.count(line);
@@ -102,9 +102,13 @@ impl Denied {
     }
 }
 
+/// One line, of printable characters: a journal may have been written to by
+/// others, and must not steer the terminal.
 fn cut(line: &str) -> String {
+    let line: String =
+        line.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
     if line.chars().count() <= WIDTH {
-        return line.to_owned();
+        return line;
     }
     let kept: String = line.chars().take(WIDTH.saturating_sub(1)).collect();
     format!("{kept}…")

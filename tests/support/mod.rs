@@ -9,6 +9,7 @@ pub mod lab;
 pub mod nft;
 pub mod released;
 pub mod room;
+pub mod trouble;
 pub mod upstream;
 pub mod wall;
 pub mod ways;

@@ -49,7 +49,7 @@ impl Room {
         let ruleset = ruleset::render(&config, &Identity { uid: 0, cgroup: None });
         let table = TableName::default();
         let loaded = install::install(&table, &ruleset).expect("rules");
-        let setup = Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode };
+        let setup = Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode, protect: false };
         let heard = Heard::default();
         let adopted = Adopted::nothing(setup.settings);
         let firewall = Firewall::start(setup, adopted, heard.clone()).expect("a firewall");

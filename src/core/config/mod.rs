@@ -140,6 +140,9 @@ pub struct Wall {
     pub allow_ranges: Vec<IpNet>,
     /// The name of the nftables table, `cedarwall` unless told otherwise.
     pub table: TableName,
+    /// Whether nobody but the daemon can change the table while it runs, where
+    /// the kernel has that.
+    pub protect: bool,
 }
 
 /// Where the clients are.

@@ -40,7 +40,7 @@ const TABLES: [(&str, &[&str]); 7] = [
         ],
     ),
     ("policy", &["path", "catch_all_forbid", "mode"]),
-    ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table"]),
+    ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect"]),
     ("lease", &["min", "max", "grace", "per_client", "set_size"]),
     ("client", &["address", "agent"]),
     ("control", &["socket"]),
@@ -146,6 +146,8 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
     let allow_ranges = table.texts("allow_ranges", range).or(Vec::new());
     let name = table.text("table", table_name).or(TableName::default());
 
+    let protect = table.flag("protect").or(false);
+
     let interfaces = interfaces?;
     refuse_duplicates(table, &interfaces, Clone::clone);
     let mode = match (sidecar?, values(interfaces)) {
@@ -158,7 +160,7 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
             return None;
         }
     };
-    Some(Wall { mode, verdict: verdict?, allow_ranges: values(allow_ranges?), table: name? })
+    Some(Wall { mode, verdict: verdict?, allow_ranges: values(allow_ranges?), table: name?, protect: protect? })
 }
 
 fn lease(table: &Table<'_>) -> Option<LeaseSettings> {

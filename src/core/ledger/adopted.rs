@@ -3,13 +3,12 @@
 //! before. The kernel alone says what is open and until when.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::config::LeaseSettings;
 use super::super::lease::{Generation, Key, Ports};
 use super::super::name::Name;
-use super::super::query::{Client, Port, Protocol};
+use super::super::query::Client;
 use super::super::time::Moment;
 use super::{COMMENT_LENGTH, Holder, Lease, Ledger, record};
 
@@ -81,12 +80,6 @@ impl Ledger {
             ledger.lapsed.remember(key, lease, settings.set_size);
         }
         (ledger, strange)
-    }
-
-    /// Whether a flow of `client` to `address` and `port` was begun under a
-    /// lease that is known, be it that it has run out.
-    pub fn explains(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port, now: Moment) -> bool {
-        self.covers(client, address, protocol, port, now) || self.lapsed.covered(client, address, protocol, port)
     }
 }
 

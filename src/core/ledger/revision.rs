@@ -109,7 +109,13 @@ impl Ledger {
             let permitted = judged.iter().flat_map(|(_, permitted)| permitted.iter().copied());
             let gaps = gaps(key.ports.range(), permitted.collect());
             revision.closed.extend(gaps.into_iter().map(|ports| StaticGrant { ports, ..StaticGrant::from(key) }));
-            if !is_live || judged.iter().all(|(_, permitted)| is_whole(key, permitted)) {
+            if judged.iter().all(|(_, permitted)| is_whole(key, permitted)) {
+                continue;
+            }
+            if !is_live {
+                if lease.lingers(now) {
+                    revision.plan.next.insert(*key, None);
+                }
                 continue;
             }
             let (whole, partly): (Vec<_>, Vec<_>) =
@@ -128,7 +134,7 @@ impl Ledger {
         for (key, holder, alone) in pieces {
             for piece in self.pieces(&mut revision.plan, key, now) {
                 let next = match self.lease(&revision.plan, &piece, now) {
-                    None => alone.clone().into_first(),
+                    None => self.anew(&revision.plan, &piece, alone.clone(), now),
                     Some(lease) => lease.held_also_by(holder.clone(), now),
                 };
                 revision.plan.next.insert(piece, Some(next));

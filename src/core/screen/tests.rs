@@ -164,6 +164,18 @@ fn service_bindings_lose_their_hints() {
 }
 
 #[test]
+fn an_answer_is_remembered_no_longer_than_what_was_taken_out_of_it() {
+    let lie = |seconds| record("www.example.org", seconds, Data::Address("127.0.0.1".parse().unwrap()));
+    let truth = address("www.example.org", "1.1.1.1");
+    assert_eq!(screen_a(vec![lie(1)]).unwrap().ttl, ttl(1));
+    assert_eq!(screen_a(vec![lie(1), truth]).unwrap().ttl, ttl(1));
+    // Nothing is left: soon it is asked again, whatever the lie says.
+    assert_eq!(screen_a(vec![lie(3600)]).unwrap().ttl, ttl(5));
+    let hidden = vec![alias("www.example.org", "a.example.net"), record("a.example.net", 2, lie(0).data)];
+    assert_eq!(screen_a(hidden).unwrap().ttl, ttl(2));
+}
+
+#[test]
 fn keeping_moves_what_it_drops_to_the_removed() {
     let screened =
         screen_a(vec![address("www.example.org", "1.1.1.1"), address("www.example.org", "8.8.8.8")]).unwrap();

@@ -69,7 +69,8 @@ fn what_looks_at_the_time_ends_soon_after_it_should_have_been_renewed() {
     assert_eq!(change(&mut ledger, at(0), &[timed(&[one], 60)]), [StaticChange::Add(one, Some(lifetime))]);
     assert_eq!(change(&mut ledger, at(60), &[timed(&[one], 60)]), [StaticChange::Renew(one, lifetime)]);
     ledger.expire(at(134));
-    assert_eq!(ledger.restore(at(134)), [StaticChange::Add(one, Some(Duration::from_secs(1)))]);
+    assert_eq!(ledger.term(&one, at(134)).and_then(|term| term.left(at(134))), Some(Duration::from_secs(1)));
+    assert_eq!(ledger.live(at(134)).count(), 1);
     ledger.expire(at(135));
     assert_eq!(ledger.grants().count(), 0);
 }

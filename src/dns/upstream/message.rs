@@ -81,6 +81,12 @@ impl Transaction {
         Self { wire, question_end }
     }
 
+    /// The same query with this id.
+    pub(super) fn of_id(mut self, id: [u8; 2]) -> Self {
+        self.wire.splice(..2, id);
+        self
+    }
+
     /// The query's octets.
     pub(super) fn wire(&self) -> &[u8] {
         &self.wire

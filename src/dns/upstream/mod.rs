@@ -19,9 +19,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::cache::Answers;
+use self::message::{Judged, Spelling, Transaction};
 use self::server::Server;
 use crate::core::config::{Dns, Upstream};
 use crate::core::decision::Failure;
+use crate::core::record::Response;
 use crate::core::screen::Rules;
 use crate::gate::{Question, Resolve, Resolved};
 
@@ -112,6 +114,16 @@ struct Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         self.shared.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(self.question.as_ref());
+    }
+}
+
+/// What a server says to `question` with `message`, whatever its id and the
+/// spelling of the name; `None` if it is no answer to it, or of no use.
+pub fn read_answer(question: &Question, message: &[u8]) -> Option<Response> {
+    let transaction = Transaction::new(question, Spelling::Canonical).of_id(*message.first_chunk()?);
+    match transaction.judge(message) {
+        Judged::Response(response) => Some(response),
+        Judged::NotOurs | Judged::Misspelled | Judged::Truncated | Judged::Useless(_) => None,
     }
 }
 

@@ -3,20 +3,25 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::adopt::Adopted;
 use super::super::clock;
 use super::super::conntrack::{self, Flow};
-use super::super::element::Renewal;
-use super::super::install;
 use super::super::memory::Memory;
+use super::super::place::Place;
+use super::super::renewal;
 use super::super::transaction::{Connection, MAX_CHANGES, Refused};
+use super::super::watch::Watch;
+use super::damage::Damage;
+use super::repair::Undone;
 use super::unexplained::Suspects;
-use super::{Closed, Error, LeaseView, Request, Setup, StaticView};
+use super::{Closed, Error, LeaseView, ROUND, Request, Setup, StaticView};
 use crate::core::decision::Failure;
-use crate::core::event::{Event, Report};
+use crate::core::event::Report;
 use crate::core::lease::{Generation, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
 use crate::core::ledger::{Change, Ledger, Plan};
@@ -42,13 +47,24 @@ pub(super) struct Keeper {
     closed: Vec<StaticGrant>,
     /// Whose flows have to be explained, at the next round once more.
     pub(super) unexplained: Option<Suspects>,
-    connection: Connection,
-    journal: Box<dyn Report>,
-    /// The ruleset's generation when the table was last known to be as it was
-    /// loaded; our own commits are counted along.
-    ruleset: Option<u32>,
-    /// The kernel may hold more than the ledgers say.
-    has_to_restore: bool,
+    /// What others opened since the last round, to be looked after once more.
+    pub(super) suspects: Vec<Place>,
+    pub(super) connection: Connection,
+    /// What others do to the ruleset, as the kernel tells it.
+    pub(super) watch: Arc<Watch>,
+    /// What of that is not undone yet, and what was undone and is not told.
+    pub(super) damage: Damage,
+    pub(super) undone: Undone,
+    /// The table is our own connection's, if it has to be.
+    pub(super) is_owned: bool,
+    /// How often the table was loaded anew.
+    pub(super) loads: u64,
+    /// What keeps the table from being put right, where that was told.
+    pub(super) complaint: Option<String>,
+    /// Who waits to hear that the table was looked at.
+    looking: Vec<oneshot::Sender<Arc<Watch>>>,
+    pub(super) journal: Box<dyn Report>,
+    last_round: Instant,
     pub(super) setup: Setup,
 }
 
@@ -66,6 +82,13 @@ impl Keeper {
     pub(super) fn new(setup: Setup, adopted: Adopted, journal: Box<dyn Report>) -> Result<Self, Error> {
         let Adopted { ledger, statics, mut memory, .. } = adopted;
         memory.tidy(&ledger);
+        let mut connection = Connection::open(setup.table.clone(), renewal())?;
+        let watch = Arc::new(Watch::open(setup.table.clone(), connection.port())?);
+        let generation = connection.generation()?;
+        connection.rest_on(generation);
+        // What was done between loading and listening.
+        let mut damage = Damage::default();
+        damage.compare();
         Ok(Self {
             ledger,
             statics,
@@ -75,10 +98,17 @@ impl Keeper {
             own: BTreeSet::new(),
             closed: Vec::new(),
             unexplained: None,
-            connection: Connection::open(setup.table.clone(), Renewal::of_this_kernel())?,
+            suspects: Vec::new(),
+            connection,
+            watch,
+            damage,
+            undone: Undone::default(),
+            is_owned: !setup.protect,
+            loads: 0,
+            complaint: None,
+            looking: Vec::new(),
             journal,
-            ruleset: None,
-            has_to_restore: false,
+            last_round: Instant::now(),
             setup,
         })
     }
@@ -94,6 +124,9 @@ impl Keeper {
                 self.take(next, &mut batch);
             }
             self.serve(batch);
+            for looking in self.looking.drain(..) {
+                let _ = looking.send(Arc::clone(&self.watch));
+            }
         }
     }
 
@@ -120,8 +153,11 @@ impl Keeper {
             Request::EndUnexplained(suspects, reply) => {
                 let _ = reply.send(self.end_unexplained(suspects));
             }
-            // Every batch begins with a look at the rules.
-            Request::Look => self.look_after(),
+            // Every batch begins with a look at the table.
+            Request::Look(reply) => {
+                self.looking.push(reply);
+                self.look_after();
+            }
         }
     }
 
@@ -157,42 +193,22 @@ impl Keeper {
     /// Makes the kernel hold what `plan` says, and writes it down.
     fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<(), Refused> {
         self.memory.append(plan.lines());
-        self.apply(&plan.changes(now))?;
+        let changes = plan.changes(now);
+        // Chunks that went through before one was refused leave elements that
+        // nobody was told of; they run out by themselves. Where somebody else
+        // was faster, nobody knows what has become of the first of them.
+        self.put(now, |kernel| changes.chunks(MAX_CHANGES).try_for_each(|chunk| kernel.apply(chunk)))?;
         self.ledger.commit(plan);
         Ok(())
     }
 
-    fn apply(&mut self, changes: &[Change]) -> Result<(), Refused> {
-        // Chunks that went through before one was refused leave elements that
-        // nobody was told of; they run out by themselves.
-        for chunk in changes.chunks(MAX_CHANGES) {
-            self.connection.apply(chunk)?;
-            self.count_commit();
-        }
-        Ok(())
-    }
-
     /// As one transaction, however many they are.
-    fn apply_whole(&mut self, changes: &[Change]) -> Result<(), Refused> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.connection.apply(changes)?;
-        self.count_commit();
-        Ok(())
+    fn apply_whole(&mut self, changes: &[Change], now: Moment) -> Result<(), Refused> {
+        if changes.is_empty() { Ok(()) } else { self.put(now, |kernel| kernel.apply(changes)) }
     }
 
-    fn apply_statics(&mut self, changes: &[StaticChange]) -> Result<(), Refused> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        self.connection.apply_statics(changes)?;
-        self.count_commit();
-        Ok(())
-    }
-
-    fn count_commit(&mut self) {
-        self.ruleset = self.ruleset.map(|generation| generation.wrapping_add(1));
+    fn apply_statics(&mut self, changes: &[StaticChange], now: Moment) -> Result<(), Refused> {
+        if changes.is_empty() { Ok(()) } else { self.put(now, |kernel| kernel.apply_statics(changes)) }
     }
 
     /// From here on, nothing that a policy before `generation` permitted is
@@ -211,7 +227,7 @@ impl Keeper {
         let revision = self.ledger.revise(self.in_force, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
         self.memory.append(revision.lines(&self.ledger));
-        let told = if stood { self.apply_whole(&changes) } else { Err(Refused::NoSuchTable) };
+        let told = if stood { self.apply_whole(&changes, now) } else { Err(Refused::NoSuchTable) };
         let keys = revision.keys();
         self.ledger.commit_revision(revision);
         self.must_hold(told, now)?;
@@ -231,7 +247,7 @@ impl Keeper {
         let plan = self.statics.plan(now, &wanted);
         let changes = plan.changes(now);
         let closed: Vec<_> = plan.removed().collect();
-        let told = if stood { self.apply_statics(&changes) } else { Err(Refused::NoSuchTable) };
+        let told = if stood { self.apply_statics(&changes, now) } else { Err(Refused::NoSuchTable) };
         self.statics.commit(plan);
         self.must_hold(told, now)?;
         Ok(Closed { elements: closed.len(), flows: self.end_flows(closed, now) })
@@ -242,7 +258,7 @@ impl Keeper {
     /// that succeeds nobody gets an answer.
     fn must_hold(&mut self, told: Result<(), Refused>, now: Moment) -> Result<(), Error> {
         let Err(refused) = told else { return Ok(()) };
-        self.has_to_restore = true;
+        self.damage.reload();
         if self.stands(now) { Ok(()) } else { Err(Error::NotTaken(refused)) }
     }
 
@@ -265,15 +281,25 @@ impl Keeper {
         }
         let is_closed = |flow: &Flow| {
             let Flow { client, address, protocol, port } = *flow;
-            closed.iter().any(|grant| grant.covers(client, address, protocol, port))
-                && !self.statics.covers(client, address, protocol, port, now)
-                && !self.ledger.covers(client, address, protocol, port, now)
+            closed.iter().any(|grant| grant.covers(client, address, protocol, port)) && !self.permits(flow, now)
         };
-        conntrack::cut(|flows| flows.iter().any(is_closed))
+        conntrack::cut(is_closed, false)
+    }
+
+    /// Whether something opens `flow` now.
+    pub(super) fn permits(&self, flow: &Flow, now: Moment) -> bool {
+        let Flow { client, address, protocol, port } = *flow;
+        self.statics.covers(client, address, protocol, port, now)
+            || self.ledger.covers(client, address, protocol, port, now)
     }
 
     /// What is done once a second.
     fn look_after(&mut self) {
+        if self.last_round.elapsed() < ROUND {
+            return;
+        }
+        self.last_round = Instant::now();
+        self.judge_suspects_again(self.now());
         // A packet that was between the rules and the table of flows when the
         // flows were ended is in that table by now.
         let closed = std::mem::take(&mut self.closed);
@@ -291,51 +317,6 @@ impl Keeper {
         {
             tracing::error!("{error}");
         }
-    }
-
-    /// Whether the table is as it was loaded. Read back only where somebody
-    /// else has changed the ruleset since; if it is not as loaded, it is put
-    /// back, with every live lease, before anybody gets an answer (G8).
-    fn stands(&mut self, now: Moment) -> bool {
-        if self.has_to_restore {
-            return self.restore(now);
-        }
-        let generation = self.connection.generation().ok();
-        if generation.is_some() && generation == self.ruleset {
-            return true;
-        }
-        match self.setup.loaded.verify() {
-            Ok(()) => {
-                self.ruleset = generation;
-                true
-            }
-            Err(error) => {
-                tracing::warn!("{error}");
-                self.restore(now)
-            }
-        }
-    }
-
-    fn restore(&mut self, now: Moment) -> bool {
-        self.has_to_restore = true;
-        self.ruleset = None;
-        match install::install(&self.setup.table, &self.setup.ruleset) {
-            Ok(loaded) => self.setup.loaded = loaded,
-            Err(error) => {
-                tracing::error!("the table is not as it was loaded and cannot be put back: {error}");
-                return false;
-            }
-        }
-        let leases = self.ledger.restore(now);
-        let statics = self.statics.restore(now);
-        if let Err(error) = self.apply(&leases).and_then(|()| self.apply_statics(&statics)) {
-            tracing::error!("the table is back, but not all that was open: {error}");
-            return false;
-        }
-        self.has_to_restore = false;
-        let table = self.setup.table.as_str().to_owned();
-        self.journal.report(Event::TableRestored { table, leases: leases.len() });
-        true
     }
 
     fn statics_view(&self) -> Vec<StaticView> {
@@ -370,7 +351,7 @@ impl Waiting {
 fn failure(refused: &Refused) -> Failure {
     tracing::warn!("{refused}");
     match refused {
-        Refused::NoSuchTable | Refused::Full | Refused::Kernel(_) => Failure::KernelRefused,
+        Refused::NoSuchTable | Refused::Full | Refused::Overtaken | Refused::Kernel(_) => Failure::KernelRefused,
         Refused::Unacknowledged(_) => Failure::KernelSilent,
     }
 }

@@ -56,9 +56,9 @@ impl Keeper {
             let is_ours = |server: &Upstream| (server.address.ip(), server.address.port()) == (address, port.number());
             !suspects.clients.contains(&client.address())
                 || (is_sidecar && suspects.upstream.iter().any(is_ours))
-                || self.statics.covers(client, address, protocol, port, now)
-                || self.ledger.explains(client, address, protocol, port, now)
+                || self.permits(flow, now)
+                || self.ledger.remembers(client, address, protocol, port)
         };
-        conntrack::cut(|flows| !flows.iter().any(is_explained))
+        conntrack::cut_unless(is_explained)
     }
 }

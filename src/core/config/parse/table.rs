@@ -171,6 +171,19 @@ impl<'d> Table<'d> {
         Found { table: self, key, found }
     }
 
+    /// The yes or no at `key`.
+    pub(super) fn flag(&self, key: &'static str) -> Found<'_, 'd, bool> {
+        let found = self.value(key).map(|value| {
+            let flag = value.get_ref().as_bool();
+            if flag.is_none() {
+                let message = format!("`{}` is true or false, not {}", self.dotted(key), kind(value));
+                self.refuse(value.span().start, message, "write it without quotes");
+            }
+            flag
+        });
+        Found { table: self, key, found }
+    }
+
     /// Whether the file sets `key`.
     pub(super) fn has(&self, key: &str) -> bool {
         self.value(key).is_some()

@@ -83,6 +83,7 @@ fn every_value_arrives_where_it_belongs() {
         [wall]
         mode = "sidecar"
         verdict = "reject"
+        protect = true
         allow_ranges = ["10.20.0.0/16", "fd77::1"]
         table = "wall_2"
         [lease]
@@ -129,6 +130,7 @@ fn every_value_arrives_where_it_belongs() {
                 verdict: PacketVerdict::Reject,
                 allow_ranges: vec!["10.20.0.0/16".parse().unwrap(), "fd77::1/128".parse().unwrap()],
                 table: TableName::parse("wall_2").unwrap(),
+                protect: true,
             },
             lease: LeaseSettings {
                 min: seconds(5),

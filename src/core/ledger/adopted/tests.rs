@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
@@ -6,7 +7,7 @@ use crate::core::decision::Opening;
 use crate::core::lease::{Grant, Wanted};
 use crate::core::ledger::Plan;
 use crate::core::ledger::revision::Verdict;
-use crate::core::query::PortRange;
+use crate::core::query::{Port, PortRange, Protocol};
 use crate::core::time::Ttl;
 
 const SETTINGS: LeaseSettings = LeaseSettings {
@@ -119,7 +120,7 @@ fn the_kernel_alone_says_what_is_open_and_for_how_long() {
     );
     // What is written down and not open opens nothing; a flow may rest on it.
     let covers = |number| adopted.covers(client(), address(), Protocol::Tcp, port(number), at(10));
-    let explains = |number| adopted.explains(client(), address(), Protocol::Tcp, port(number), at(10));
+    let explains = |number| adopted.remembers(client(), address(), Protocol::Tcp, port(number));
     assert_eq!((covers(443), covers(80), explains(80), explains(22)), (true, false, true, false));
 }
 

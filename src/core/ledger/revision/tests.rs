@@ -150,6 +150,33 @@ fn the_memory_of_what_has_run_out_is_bounded_and_forgets_the_oldest() {
     assert_eq!(ports, BTreeSet::from([range(2, 2), range(3, 3)]));
 }
 
+#[test]
+fn an_element_whose_term_has_just_ended_is_taken_out_in_case_the_kernel_still_holds_it() {
+    for (passed, removals) in [(316, 1), (320, 0)] {
+        let mut ledger = Ledger::new(SETTINGS);
+        open(&mut ledger, at(0), &wanted("a.example.com", range(443, 443), OLD));
+        ledger.expire(at(passed));
+        assert_eq!(held(&ledger), []);
+        let (changes, closed) = revise(&mut ledger, at(passed), &[]);
+        assert_eq!((changes.len(), closed.len()), (removals, 1), "{changes:?}");
+    }
+}
+
+#[test]
+fn what_stays_for_another_name_alone_says_so() {
+    let mut ledger = Ledger::new(SETTINGS);
+    open(&mut ledger, at(0), &wanted("a.example.com", range(443, 443), OLD));
+    open(&mut ledger, at(0), &wanted("b.example.com", PortRange::ALL, OLD));
+    let (changes, _) = revise(&mut ledger, at(1), &[("b.example.com", range(443, 443))]);
+    let is_told =
+        |change: &Change| matches!(change, Change::Set { comment, relabelled: true, .. } if comment == "b.example.com");
+    assert!(changes.iter().any(is_told), "{changes:?}");
+    // Likewise where the element of the other name has only just run out.
+    ledger.expire(at(316));
+    let changes = open(&mut ledger, at(316), &wanted("c.example.com", range(443, 443), OLD.next()));
+    assert!(matches!(&changes[..], [Change::Set { relabelled: true, .. }]), "{changes:?}");
+}
+
 proptest! {
     /// Whatever was opened and whatever is permitted afterwards: a port stays
     /// open exactly if a name that opened it may have it still, and what is

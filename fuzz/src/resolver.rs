@@ -1,0 +1,85 @@
+//! The wall's resolver without network and kernel: what the gate would let
+//! out is given, and the handler makes octets of it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cedarwall::clients::Clients;
+use cedarwall::core::config::{ClientEntry, DenyAnswer, Transport};
+use cedarwall::core::decision::{Answered, Decision, Denial, Empty, Outcome, Permit, Reason};
+use cedarwall::core::event::{Event, Report};
+use cedarwall::core::query::{Agent, Client, Query};
+use cedarwall::core::screen::Screened;
+use cedarwall::core::time::{Ttl, WallTime};
+use cedarwall::dns::{Answer, Handler, Hooks, Pass, Settings};
+use hickory_proto::op::Message;
+
+/// A client that the wall knows.
+pub const KNOWN: &str = "10.77.0.2:4000";
+/// One that it does not.
+pub const STRANGER: &str = "10.77.0.9:4000";
+/// The lifetime of every answer.
+pub const TTL: u32 = 77;
+
+/// What is screened for a query; `None`: the query is denied.
+pub type Screener = Box<dyn Fn(&Query) -> Option<Arc<Screened>> + Send + Sync>;
+
+/// Answers one message from `peer`.
+pub fn reply(peer: &str, transport: Transport, deny: DenyAnswer, wire: &[u8], screener: Screener) -> Option<Vec<u8>> {
+    let settings = Settings { deny, deny_ttl: Ttl::from_wire(10), max_in_flight: 4, patience: Duration::from_secs(5) };
+    let hooks = Hooks { now: || WallTime(1_767_225_600_000), denials: Arc::new(|_| 7) };
+    let handler = Handler::new(Given(screener), clients(), settings, hooks, Silent);
+    let peer: SocketAddr = peer.parse().expect("an address");
+    runtime().block_on(handler.answer(peer, transport, wire))
+}
+
+/// Every address that a message tells, in records of any section.
+pub fn told(message: &Message) -> BTreeSet<IpAddr> {
+    message.all_sections().filter_map(|record| record.data.ip_addr()).collect()
+}
+
+struct Given(Screener);
+
+impl Pass for Given {
+    async fn pass(&self, query: &Query, _now: WallTime) -> Outcome {
+        let Some(screened) = (self.0)(query) else {
+            return Outcome::Denied(Denial::by_default(Reason::NotPermitted));
+        };
+        let (policies, ttl) = (Vec::new(), Ttl::from_wire(TTL));
+        if screened.negative.is_some() {
+            return Outcome::Empty(Empty { policies, screened, ttl });
+        }
+        let opened = screened.addresses.clone();
+        Outcome::Answered(Answered { policies, screened, ttl, opened, openings: Arc::default() })
+    }
+
+    fn decide(&self, query: &Query, _now: WallTime) -> Decision {
+        match (self.0)(query) {
+            Some(_) => Decision::Permit(Permit {
+                policies: Vec::new(),
+                openings: Arc::default(),
+                judges_addresses: false,
+                valid_for: None,
+            }),
+            None => Decision::Deny(Denial::by_default(Reason::NotPermitted)),
+        }
+    }
+}
+
+struct Silent;
+
+impl Report for Silent {
+    fn report(&self, _event: Event) {}
+}
+
+fn clients() -> Clients {
+    let address = KNOWN.parse::<SocketAddr>().expect("an address").ip();
+    let agent = Agent::parse("claude").expect("an agent");
+    Clients::new(&[ClientEntry { addresses: [Client::new(address)].into(), agent }])
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
