@@ -73,7 +73,7 @@ fn compare(
         if found == Listing::default() {
             continue;
         }
-        let Some(way) = found.way_to(&wanted, family, table) else { return Ok(Step::Whole) };
+        let Some(way) = found.way_to(&wanted, family, table, may_be_kept) else { return Ok(Step::Whole) };
         changes += &way;
         text = text.replacen(&ruleset::removing(family, table), "", 1);
     }
@@ -153,14 +153,19 @@ impl Listing {
     ///
     /// Deleting a table and making it anew swaps its hooks, too, and for a
     /// moment packets meet one of the two chains without its rules.
-    fn way_to(&self, wanted: &Self, family: &str, table: &TableName) -> Option<String> {
+    fn way_to(&self, wanted: &Self, family: &str, table: &TableName, elements_stay: bool) -> Option<String> {
         if self.own != wanted.own || !self.blocks.keys().all(|header| KNOWN.iter().any(|kind| header.starts_with(kind)))
         {
             return None;
         }
         let hook = |lines: &Vec<String>| lines.first().filter(|line| line.starts_with("\t\ttype ")).cloned();
-        let stays = |header: &String, lines| {
-            header.starts_with("chain ") && wanted.blocks.get(header).is_some_and(|other| hook(other) == hook(lines))
+        // What is looked up in a set that is made anew is not found while the
+        // kernel is at it; so sets of ours stay, with their elements.
+        let is_open = |header: &String| header.starts_with("set lease") || header.starts_with("set static");
+        let stays = |header: &String, lines: &Vec<String>| match wanted.blocks.get(header) {
+            Some(other) if header.starts_with("chain ") => hook(other) == hook(lines),
+            Some(other) => elements_stay && is_open(header) && other == lines,
+            None => false,
         };
         let table = table.as_str();
         let mut text = format!("flush table {family} {table}\n");
@@ -181,7 +186,7 @@ mod tests {
         \tchain other {\n\t\taccept\n\t}\n}\n";
 
     fn way(from: &str, to: &str) -> Option<String> {
-        Listing::parse(from).way_to(&Listing::parse(to), "inet", &TableName::default())
+        Listing::parse(from).way_to(&Listing::parse(to), "inet", &TableName::default(), true)
     }
 
     #[test]
@@ -197,6 +202,15 @@ mod tests {
         let policy = LISTED.replace("policy drop", "policy accept");
         let chain = kept.replace("delete set", "delete chain inet cedarwall input\ndelete set");
         assert_eq!(way(LISTED, &policy), Some(chain));
+    }
+
+    #[test]
+    fn sets_of_leases_stay_with_their_elements_if_all_of_those_are_ours() {
+        let listed = LISTED.replace("set s", "set lease4");
+        let (from, to) = (Listing::parse(&listed), Listing::parse(&listed.replace("accept", "drop")));
+        let way = |elements_stay| from.way_to(&to, "inet", &TableName::default(), elements_stay).unwrap();
+        assert_eq!(way(true), "flush table inet cedarwall\n");
+        assert_eq!(way(false), "flush table inet cedarwall\ndelete set inet cedarwall lease4\n");
     }
 
     #[test]
