@@ -13,11 +13,12 @@ mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use support::client::{addresses, ask, verdict};
-use support::lab::{Lab, Process, UPSTREAM, eventually, greeter, in_lab};
+use support::lab::{Conversation, Lab, Process, UPSTREAM, enter, eventually, greeter, in_lab};
 use support::nft::elements;
 use support::upstream::{Upstream, plain};
 use support::wall::{STORY, binary};
@@ -54,7 +55,12 @@ fn sidecar(lab: &Lab) -> Process {
 
 /// The same, with lines added to `[wall]`.
 fn sidecar_with(lab: &Lab, wall: &str) -> Process {
-    lab.write("policies/wall.cedar", STORY);
+    set_up(lab, STORY, wall);
+    serve(lab)
+}
+
+fn set_up(lab: &Lab, policy: &str, wall: &str) {
+    lab.write("policies/wall.cedar", policy);
     let folder = lab.path("daemon");
     std::fs::create_dir(&folder).unwrap();
     std::os::unix::fs::chown(&folder, Some(65353), Some(65353)).unwrap();
@@ -80,10 +86,13 @@ path = "{folder}/events.jsonl"
 "#,
         folder = folder.display()
     );
-    let file = lab.write("sidecar.toml", &configuration);
+    lab.write("sidecar.toml", &configuration);
     // Where tests are built, the user may not look; a copy it may.
-    let program = lab.path("cedarwall");
-    std::fs::copy(binary(), &program).unwrap();
+    std::fs::copy(binary(), lab.path("cedarwall")).unwrap();
+}
+
+fn serve(lab: &Lab) -> Process {
+    let (file, program, folder) = (lab.path("sidecar.toml"), lab.path("cedarwall"), lab.path("daemon"));
     let capabilities = "+net_admin,+net_bind_service";
     let as_daemon = [
         "--reuid",
@@ -210,6 +219,66 @@ fn no_kind_of_packet_leaves_but_by_a_lease_not_even_past_the_output_hook() {
         }
         lab.within("agent", || frame("eth0"));
         assert!(nothing("netdev", "frames"), "a frame of AF_PACKET left");
+    });
+}
+
+/// In the output hook a packet that is dropped is an error of whoever sends
+/// it: not one that leaves escapes notice.
+#[test]
+fn a_sidecar_takes_its_table_over_and_changes_its_rules_with_nothing_let_out() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        greeter(443);
+        set_up(
+            lab,
+            r#"permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");
+            permit(principal, action == Action::"net.connect", resource == Resource::"203.0.113.20:443");"#,
+            "",
+        );
+        let mut wall = serve(lab);
+        assert!(lab.within("agent", || ask(LOCAL, "api.example.com", RecordType::A)).is_some());
+        let mut flow = Conversation::begin(lab, "agent", "203.0.113.7:443");
+        let done = AtomicBool::new(false);
+        let sends = |address: &'static str, works: bool| {
+            let (done, mut sent, mut lost) = (&done, 0_u64, 0_u64);
+            move || {
+                enter("agent");
+                while !done.load(Ordering::SeqCst) {
+                    // Each a flow of its own.
+                    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+                    let outcome = socket.send_to(b"x", address);
+                    assert!(works || outcome.is_err(), "{address} after {sent}: it left");
+                    sent += 1;
+                    lost += u64::from(works && outcome.is_err());
+                    // The table of flows has an end.
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+                // Single ones, over the instant of a change.
+                assert!(lost < 10, "{lost} of {sent} to {address} were dropped");
+                sent
+            }
+        };
+        let counts: Vec<u64> = std::thread::scope(|scope| {
+            let probes = [("203.0.113.7:443", true), ("203.0.113.20:443", true), ("203.0.113.9:443", false)];
+            let probes = probes.map(|(address, works)| scope.spawn(sends(address, works)));
+            let verdicts = ["", "verdict = \"reject\"\n", ""];
+            for verdict in verdicts {
+                wall.kill();
+                let text = std::fs::read_to_string(lab.path("sidecar.toml")).unwrap();
+                let text = text.replace("verdict = \"reject\"\n", "");
+                lab.write("sidecar.toml", &text.replace("[wall]\n", &format!("[wall]\n{verdict}")));
+                wall = serve(lab);
+                let rejects = lab.within("agent", || run("nft", &["list", "chain", "inet", "cedarwall", "verdict"]));
+                assert_eq!(rejects.contains("reject"), !verdict.is_empty());
+            }
+            done.store(true, Ordering::SeqCst);
+            probes.map(|probe| probe.join().unwrap()).into()
+        });
+        assert!(counts.iter().all(|sent| *sent > 100), "{counts:?}");
+        assert!(flow.goes_on(SECOND));
+        assert_eq!(leases(lab, "lease4").len(), 2);
+        let reply = lab.within("agent", || ask(LOCAL, "api.example.com", RecordType::AAAA)).unwrap();
+        assert_eq!(addresses(&reply), ["2001:db8:2::7"], "its own way out is open");
     });
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::Error;
 use crate::core::config::TableName;
 use crate::host;
-use crate::nft::protect;
+use crate::nft::{memory, protect};
 
 /// Take the wall down: remove its table from the kernel
 ///
@@ -38,6 +38,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
     host::take_up_capabilities().map_err(|error| Error::said(error.to_string()))?;
     let table = arguments.table.as_str();
     protect::remove(&arguments.table).map_err(|error| Error::said(error.to_string()))?;
+    memory::forget(&arguments.socket).map_err(|error| Error::said(error.to_string()))?;
     writeln!(out, "The wall is down: table {table} is gone, and its clients are no longer held back.")?;
     Ok(ExitCode::SUCCESS)
 }

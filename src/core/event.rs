@@ -115,6 +115,20 @@ pub enum Event {
         /// Where questions are answered.
         listen: Vec<String>,
     },
+    /// The daemon found its table standing, or flows of a wall before it, and
+    /// took over what was open.
+    TableAdopted {
+        /// The nftables table.
+        table: String,
+        /// Leases taken over.
+        leases: usize,
+        /// Elements taken over that a policy has named.
+        statics: usize,
+        /// Elements that were not the daemon's own, and were taken out.
+        unexplained: usize,
+        /// Flows that nothing explained, and that were ended.
+        flows: usize,
+    },
     /// The table was gone or refused an element it should have taken; it was
     /// put back with every live lease.
     TableRestored {
@@ -191,6 +205,7 @@ impl Event {
             Self::LeaseRevoked { .. } => "lease.revoked",
             Self::Revoked { .. } => "policy.revoked",
             Self::WallUp { .. } => "wall.up",
+            Self::TableAdopted { .. } => "table.adopted",
             Self::TableRestored { .. } => "table.restored",
             Self::TableRepaired { .. } => "table.repaired",
             Self::JournalLost { .. } => "journal.lost",
@@ -248,6 +263,12 @@ struct Fields<'a> {
     waiting: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     flows: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leases: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statics: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unexplained: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -330,6 +351,15 @@ impl<'a> From<&'a Event> for Fields<'a> {
             Event::WallUp { table, mode, listen } => {
                 Self { event: code, table: Some(table), mode: Some(mode), listen: Some(listen), ..Self::default() }
             }
+            Event::TableAdopted { table, leases, statics, unexplained, flows } => Self {
+                event: code,
+                table: Some(table),
+                leases: Some(*leases),
+                statics: Some(*statics),
+                unexplained: Some(*unexplained),
+                flows: Some(*flows),
+                ..Self::default()
+            },
             Event::TableRestored { table, leases } => {
                 Self { event: code, table: Some(table), count: Some(*leases), ..Self::default() }
             }

@@ -9,8 +9,11 @@
 //! and a new policy ([`revision`]) has a word on those, too.
 
 mod accounts;
+pub mod adopted;
 mod lapsed;
+mod record;
 pub mod revision;
+mod runs;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -23,7 +26,7 @@ use super::config::LeaseSettings;
 use super::decision::Reason;
 use super::lease::{Generation, Key, Ports, Wanted};
 use super::name::Name;
-use super::query::{Client, Port, PortRange, Protocol};
+use super::query::{Client, Port, Protocol};
 use super::time::{Moment, Ttl};
 
 /// The longest comment an element carries. With the attribute's type, length
@@ -204,13 +207,17 @@ impl Ledger {
             self.accounts.replace(before.as_ref(), next.as_ref().map(|next| &next.lease));
             if let Some(Next { lease, .. }) = next {
                 self.lapsed.take(&key);
-                self.expiries.insert((lease.until(), key));
-                if matches!(key.ports, Ports::Run(_)) {
-                    self.runs.insert(key);
-                }
-                self.leases.insert(key, lease);
+                self.enter(key, lease);
             }
         }
+    }
+
+    fn enter(&mut self, key: Key, lease: Lease) {
+        self.expiries.insert((lease.until(), key));
+        if matches!(key.ports, Ports::Run(_)) {
+            self.runs.insert(key);
+        }
+        self.leases.insert(key, lease);
     }
 
     /// Forgets every lease that has run out, and says what the kernel has to
@@ -259,12 +266,8 @@ impl Ledger {
 
     /// Whether a flow of `client` to `address` and `port` is open now.
     pub fn covers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port, now: Moment) -> bool {
-        let key = |ports| Key { client, address, protocol, ports };
         let is_live = |key: &Key| self.leases.get(key).is_some_and(|lease| lease.until() > now);
-        let runs = key(Ports::Run(Port::MIN.into()))..=key(Ports::Run(Port::MAX.into()));
-        is_live(&key(Ports::One(port)))
-            || is_live(&key(Ports::All))
-            || self.runs.range(runs).any(|run| run.ports.range().contains(port) && is_live(run))
+        runs::keys_over(&self.runs, client, address, protocol, port).any(|key| is_live(&key))
     }
 
     /// Whether a flow of `client` to `address` and `port` was open at any time
@@ -336,43 +339,6 @@ impl Ledger {
         let lingers = self.lapsed.leases.get(key).is_some_and(|lapsed| lapsed.lingers(now));
         Next { lease, relabelled: lingers || plan.next.contains_key(key) || self.leases.contains_key(key) }
     }
-
-    /// Cuts a run of ports so that it overlaps no other run in part, which an
-    /// interval set refuses; runs already there are cut along the same edges.
-    fn pieces(&self, plan: &mut Plan, key: Key, now: Moment) -> Vec<Key> {
-        let Ports::Run(range) = key.ports else { return vec![key] };
-        let neighbours = self.overlapping_runs(plan, &key, range, now);
-        let mut edges: BTreeSet<u32> = BTreeSet::from([start(range), end(range)]);
-        for (_, other) in &neighbours {
-            edges.extend([start(*other), end(*other)]);
-        }
-        for (neighbour, other) in neighbours {
-            let cuts = runs_between(&edges, other);
-            if cuts.len() < 2 {
-                continue;
-            }
-            let Some(lease) = self.lease(plan, &neighbour, now).cloned() else { continue };
-            plan.next.insert(neighbour, None);
-            let cut_keys = cuts.into_iter().map(|cut| Key { ports: Ports::Run(cut), ..key });
-            plan.next.extend(cut_keys.map(|key| (key, Some(lease.clone().into_first()))));
-        }
-        runs_between(&edges, range).into_iter().map(|cut| Key { ports: Ports::Run(cut), ..key }).collect()
-    }
-
-    fn overlapping_runs(&self, plan: &Plan, key: &Key, range: PortRange, now: Moment) -> Vec<(Key, PortRange)> {
-        let of_target = |ports| Key { ports, ..*key };
-        let runs = of_target(Ports::Run(Port::MIN.into()))..=of_target(Ports::Run(Port::MAX.into()));
-        let known = self.runs.range(runs.clone()).copied();
-        let planned = plan.next.keys().copied().filter(|other| runs.contains(other));
-        known
-            .chain(planned)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .filter(|other| self.lease(plan, other, now).is_some())
-            .map(|other| (other, other.ports.range()))
-            .filter(|(_, run)| run.first() <= range.last() && range.first() <= run.last())
-            .collect()
-    }
 }
 
 /// For how long.
@@ -441,25 +407,6 @@ impl Holder {
     fn is_like(&self, other: &Self) -> bool {
         self.name == other.name && self.generation == other.generation && self.aliases == other.aliases
     }
-}
-
-fn start(range: PortRange) -> u32 {
-    u32::from(range.first().number())
-}
-
-fn end(range: PortRange) -> u32 {
-    u32::from(range.last().number()) + 1
-}
-
-/// `range` cut at every edge inside it.
-fn runs_between(edges: &BTreeSet<u32>, range: PortRange) -> Vec<PortRange> {
-    let inside: Vec<u32> = edges.range(start(range)..=end(range)).copied().collect();
-    let port = |number: u32| u16::try_from(number).ok().and_then(Port::new);
-    inside
-        .iter()
-        .zip(inside.iter().skip(1))
-        .filter_map(|(&from, &to)| PortRange::new(port(from)?, port(to - 1)?))
-        .collect()
 }
 
 #[cfg(test)]

@@ -75,6 +75,11 @@ impl StaticPlan {
 }
 
 impl StaticLedger {
+    /// The ledger of what the kernel holds already, and until when.
+    pub fn adopt(standing: impl IntoIterator<Item = (StaticGrant, Term)>) -> Self {
+        Self { held: standing.into_iter().collect() }
+    }
+
     /// Works out how to get from what is held to what is `wanted`, which is
     /// everything. Where a lasting and a timed grant overlap, the lasting one
     /// counts.

@@ -1,10 +1,11 @@
 //! Wiring: what is started in which order, and how it ends.
 //!
-//! The wall stands before anybody is answered, and stays when the daemon goes:
-//! rules first, then the firewall, the listeners last. On a signal the
+//! The wall stands before anybody is answered, and stays when the daemon goes,
+//! for the next one to take over: rules first, then the firewall, the listeners last. On a signal the
 //! listeners finish what they have, and the table is left as it is, so that
 //! nothing opens by accident; `cedarwall down` is the way to take it away.
 
+mod adoption;
 mod background;
 mod house;
 mod reading;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::adoption::Adoption;
 use self::background::Background;
 use self::house::DaemonHouse;
 use self::reading::{Fingerprint, Present};
@@ -47,7 +49,7 @@ use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
 use crate::gate::{Gate, InForce};
 use crate::journal::{self, Journal};
 use crate::nft::firewall::{Firewall, Setup};
-use crate::nft::{self, protect, ruleset};
+use crate::nft::{self, adopt, protect};
 use crate::{host, policy_files};
 
 /// How long queries in flight may take to finish once the daemon is told to
@@ -121,18 +123,18 @@ async fn stand(
     let control = ControlSocket::bind(&config.control.socket)?;
     journal.report(policy_event(config, &loaded));
 
-    let text = ruleset::render(config, &host::identity());
     let protect = config.wall.protect && protect::is_possible();
-    let snapshot = protect::install(&config.wall.table, &text, protect)?;
+    let wall = adopt::stand(config, &host::identity(), protect)?;
+    let adoption = Adoption::of(config, &wall.adopted);
     let setup = Setup {
         table: config.wall.table.clone(),
-        ruleset: text,
-        loaded: snapshot,
+        ruleset: wall.ruleset,
+        loaded: wall.loaded,
         settings: config.lease,
         mode: config.wall.mode.clone(),
         protect,
     };
-    let firewall = Firewall::start(setup, Arc::clone(journal))?;
+    let firewall = Firewall::start(setup, wall.adopted, Arc::clone(journal))?;
 
     let _alive = OnDrop(tokio::spawn(service.clone().keep_alive(firewall.clone())));
 
@@ -163,7 +165,8 @@ async fn stand(
     };
     let present = Present::first(config, policy, fingerprint);
     let (mut reloader, reloading) = Reloader::new(file.to_owned(), present, parts);
-    reloader.open_statics().await?;
+    reloader.judge_adopted().await?;
+    adoption.finish(&firewall, journal).await?;
     reloader.begin().await;
 
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;

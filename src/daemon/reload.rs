@@ -104,7 +104,7 @@ impl Reloader {
     ///
     /// # Errors
     /// When the kernel does not hold it afterwards.
-    pub(super) async fn open_statics(&mut self) -> Result<Closed, nft::Error> {
+    async fn open_statics(&mut self) -> Result<Closed, nft::Error> {
         let in_force = self.parts.in_force.load_full();
         let judged = spawn_blocking(move || statics::wanted(&in_force.policy, &in_force.identities, wall_time()));
         let (wanted, valid_for) = judged.await.unwrap_or_else(|error| {
@@ -113,6 +113,16 @@ impl Reloader {
         });
         self.renewal = valid_for.map(|valid_for| Instant::now() + valid_for.max(REST));
         self.parts.firewall.set_statics(wanted).await
+    }
+
+    /// Has the policy in force judge what was open before the daemon began.
+    ///
+    /// # Errors
+    /// When the kernel does not hold what the policy says afterwards.
+    pub(super) async fn judge_adopted(&mut self) -> Result<(), nft::Error> {
+        let closed = self.enforce(self.parts.in_force.load_full()).await?;
+        self.tell(closed);
+        Ok(())
     }
 
     /// Works until it is dropped.

@@ -172,6 +172,7 @@ impl Counters {
             | Event::LeaseRevoked { .. }
             | Event::Revoked { .. }
             | Event::WallUp { .. }
+            | Event::TableAdopted { .. }
             | Event::JournalLost { .. }
             | Event::Stopped { .. } => {}
         }

@@ -74,6 +74,11 @@ impl fmt::Display for Spoken<'_> {
                 write!(formatter, "the wall is up: {mode}, nftables table {table}")?;
                 listed(formatter, ", answering on ", listen.iter())
             }
+            Event::TableAdopted { table, leases, statics, unexplained, flows } => write!(
+                formatter,
+                "nftables table {table} was taken over with {leases} leases and {statics} addresses of the policy; \
+                 nothing explained {unexplained} elements and {flows} flows, which are ended"
+            ),
             Event::TableRestored { table, leases } => {
                 write!(formatter, "nftables table {table} was put back with {leases} leases")
             }

@@ -139,6 +139,7 @@ fn tell(event: &Event) {
         | Event::QueryAnswered { .. }
         | Event::QueryEmpty { .. }
         | Event::QueryDenied { .. }
+        | Event::TableAdopted { .. }
         | Event::WallUp { .. }
         | Event::Stopped { .. } => tracing::info!("{line}"),
     }

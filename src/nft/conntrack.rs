@@ -49,12 +49,24 @@ pub struct Flow {
 /// # Errors
 /// When the table cannot be read, or a flow cannot be taken out of it.
 pub fn cut(is_over: impl Fn(&Flow) -> bool, strays: bool) -> io::Result<usize> {
+    cut_entries(|flows| (flows.is_empty() && strays) || flows.iter().any(&is_over))
+}
+
+/// Ends every admitted TCP and UDP flow that is not explained, neither as the
+/// client sent it nor as it went out where its destination is translated.
+///
+/// # Errors
+/// As [`cut`].
+pub fn cut_unless(is_explained: impl Fn(&Flow) -> bool) -> io::Result<usize> {
+    cut_entries(|flows| !flows.is_empty() && !flows.iter().any(&is_explained))
+}
+
+fn cut_entries(is_over: impl Fn(&[Flow]) -> bool) -> io::Result<usize> {
     let mut table = Table::open()?;
     let mut cut = 0;
     for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
         for entry in table.admitted(family)? {
-            let is_stray = entry.flows.is_empty() && strays;
-            if (is_stray || entry.flows.iter().any(&is_over)) && table.delete(family, entry.name)? {
+            if is_over(&entry.flows) && table.delete(family, entry.name)? {
                 cut += 1;
             }
         }

@@ -24,9 +24,9 @@ const BATCH_GENERATION: u16 = 1;
 /// `NFTA_DATA_VALUE` (linux/netfilter/nf_tables.h).
 const DATA_VALUE: u16 = 1;
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`: how `nft` marks a comment in user data.
-const COMMENT: u8 = 0;
+pub(super) const COMMENT: u8 = 0;
 /// The comment of an element that a policy names, as a lease's is its name.
-const NAMED_BY_POLICY: &str = "policy";
+pub(super) const NAMED_BY_POLICY: &str = "policy";
 /// How long an element lives that is added only to be deleted.
 const BRIEFLY: Duration = Duration::from_secs(1);
 
@@ -249,7 +249,7 @@ pub fn set_of(key: &Key) -> &'static str {
 }
 
 /// A comment as `nft` writes it: type, length, text, NUL.
-fn user_data(comment: &str) -> Vec<u8> {
+pub(super) fn user_data(comment: &str) -> Vec<u8> {
     let text = comment.as_bytes();
     let mut bytes = Vec::with_capacity(text.len() + 3);
     bytes.push(COMMENT);

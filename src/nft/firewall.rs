@@ -9,7 +9,9 @@
 mod damage;
 mod keeper;
 mod repair;
+mod sidecar;
 mod turns;
+mod unexplained;
 
 use std::sync::Arc;
 use std::thread;
@@ -19,7 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use self::keeper::Keeper;
+pub use self::unexplained::Suspects;
 use super::Error;
+use super::adopt::Adopted;
 use super::install::Snapshot;
 use super::watch::Watch;
 use crate::core::config::{LeaseSettings, Mode, TableName};
@@ -72,6 +76,7 @@ enum Request {
     Ping(oneshot::Sender<()>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
+    EndUnexplained(Suspects, oneshot::Sender<usize>),
     /// Have a look at the table, with no query to ask for it. The answer is
     /// what wakes whoever asked before the next round.
     Look(oneshot::Sender<Arc<Watch>>),
@@ -127,13 +132,14 @@ pub struct Closed {
 }
 
 impl Firewall {
-    /// Starts the thread. The table has to be in the kernel already.
+    /// Starts the thread, with what was `adopted`. The table has to be in the
+    /// kernel already.
     ///
     /// # Errors
     /// When the kernel gives no socket or no thread.
-    pub fn start(setup: Setup, journal: impl Report + 'static) -> Result<Self, Error> {
+    pub fn start(setup: Setup, adopted: Adopted, journal: impl Report + 'static) -> Result<Self, Error> {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let mut keeper = Keeper::new(setup, Box::new(journal))?;
+        let mut keeper = Keeper::new(setup, adopted, Box::new(journal))?;
         thread::Builder::new().name("firewall".into()).spawn(move || keeper.run(queue))?;
         // A weak handle: when nobody can ask any more, both threads end.
         let round = requests.downgrade();
@@ -211,6 +217,15 @@ impl Firewall {
     /// When the thread is gone.
     pub async fn ping(&self) -> Result<(), Error> {
         self.ask(Request::Ping).await
+    }
+
+    /// Ends the flows of the `suspects` that were admitted before this daemon
+    /// began and that nothing explains. Says how many there were.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub async fn end_unexplained(&self, suspects: Suspects) -> Result<usize, Error> {
+        self.ask(|reply| Request::EndUnexplained(suspects, reply)).await
     }
 
     /// Every address there is now that the policy names itself.

@@ -60,7 +60,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// What the kernel holds now of the tables that `text` makes.
-    fn of_kernel(table: &TableName, text: &str) -> Result<Self, Error> {
+    pub(super) fn of_kernel(table: &TableName, text: &str) -> Result<Self, Error> {
         let made = |family: &&str| Inventory::of_text(family, table, text) != Inventory::default();
         let families: Vec<_> = ["inet", "netdev"].into_iter().filter(made).collect();
         Self::read(table, &families)

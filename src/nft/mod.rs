@@ -7,13 +7,20 @@
 //! one thread that owns the ledger ([`firewall`]). What others do to the
 //! ruleset is heard of ([`watch`]) and undone.
 
+pub mod adopt;
+mod carried;
+mod clock;
+mod compared;
 pub mod conntrack;
 pub mod element;
 pub mod firewall;
 pub mod inspect;
 pub mod install;
+pub mod listing;
+pub mod memory;
 mod place;
 pub mod protect;
+mod reading;
 pub mod ruleset;
 mod source;
 pub mod transaction;
@@ -62,6 +69,14 @@ impl Error {
             }
             other => other,
         }
+    }
+}
+
+/// Linux renews an element in place since 6.12.
+fn renewal() -> element::Renewal {
+    match kernel_release() {
+        Some(release) if release >= (6, 12) => element::Renewal::InPlace,
+        _ => element::Renewal::Replace,
     }
 }
 

@@ -71,6 +71,14 @@ pub fn remove(table: &TableName) -> Result<(), Error> {
     remove_named(&mut connection, &bridge_of(table))
 }
 
+/// Takes away what a daemon left that was killed over an [`install`].
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn remove_bridge(table: &TableName) -> Result<(), Error> {
+    remove_named(&mut Connection::open(table.clone(), Renewal::Replace)?, &bridge_of(table))
+}
+
 /// The families in which `text` makes a table.
 pub fn families(table: &TableName, text: &str) -> Vec<&'static str> {
     let is_made = |family: &&str| text.contains(&format!("table {family} {} {{", table.as_str()));

@@ -43,6 +43,18 @@ pub fn render(config: &Config, identity: &Identity) -> String {
     text
 }
 
+/// The same ruleset, made so that no packet meets it.
+pub(super) fn dormant(text: &str) -> String {
+    let mut dormant = String::with_capacity(text.len());
+    for line in text.lines() {
+        _ = writeln!(dormant, "{line}");
+        if line.starts_with("table ") && line.ends_with('{') {
+            _ = writeln!(dormant, "\tflags dormant");
+        }
+    }
+    dormant
+}
+
 fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
     let renamed =
         shipped.replace(&format!("table {family} cedarwall {{"), &format!("table {family} {} {{", table.as_str()));
@@ -50,7 +62,7 @@ fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
 }
 
 /// Deleting a table that is not there is an error; making it first never is.
-fn removing(family: &str, table: &TableName) -> String {
+pub(super) fn removing(family: &str, table: &TableName) -> String {
     let table = table.as_str();
     format!("table {family} {table}\ndelete table {family} {table}\n")
 }

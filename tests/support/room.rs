@@ -7,6 +7,7 @@ use cedarwall::core::config::{Config, TableName};
 use cedarwall::core::event::{Event, Report};
 use cedarwall::core::lease::{Opened, Refusal, Statics, Wanted};
 use cedarwall::gate::Open;
+use cedarwall::nft::adopt::Adopted;
 use cedarwall::nft::firewall::{Closed, Firewall, Setup};
 use cedarwall::nft::install;
 use cedarwall::nft::ruleset::{self, Identity};
@@ -50,7 +51,8 @@ impl Room {
         let loaded = install::install(&table, &ruleset).expect("rules");
         let setup = Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode, protect: false };
         let heard = Heard::default();
-        let firewall = Firewall::start(setup, heard.clone()).expect("a firewall");
+        let adopted = Adopted::nothing(setup.settings);
+        let firewall = Firewall::start(setup, adopted, heard.clone()).expect("a firewall");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { firewall, heard, runtime }
     }

@@ -222,6 +222,15 @@ impl TableName {
     }
 }
 
+impl TableName {
+    /// The name beside it, under which a ruleset is put to be compared. It is
+    /// longer than what [`parse`](Self::parse) takes, so it is nobody's.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self(format!("{}_compared_by_the_daemon_at_its_start", self.0).into())
+    }
+}
+
 impl Default for TableName {
     fn default() -> Self {
         Self("cedarwall".into())

@@ -5,14 +5,14 @@
 //! was opened under the new policy meanwhile is no part of that: each holder
 //! knows which policy permitted it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::super::lease::{Generation, Key, Ports, StaticGrant};
 use super::super::name::Name;
 use super::super::query::{Client, Port, PortRange};
 use super::super::time::Moment;
-use super::{Change, Holder, Lease, Ledger, Next, Plan};
+use super::{Change, Holder, Lease, Ledger, Next, Plan, record};
 
 /// A name's hold on what is open, or was: flows outlive their lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,19 @@ impl Revision {
     /// What the kernel has to be told, as one transaction.
     pub fn changes(&self, now: Moment) -> Vec<Change> {
         self.plan.changes(now)
+    }
+
+    /// What has to be written down of it before the kernel is told: the leases
+    /// that are new. How the others were has to be known until it is done.
+    pub fn lines<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = String> + 'a {
+        let new = |key: &Key| !ledger.leases.contains_key(key);
+        let leases = self.plan.next.iter().filter_map(|(key, next)| Some((key, next.as_ref()?)));
+        leases.filter(move |(key, _)| new(key)).map(|(key, next)| record::write(key, Some(&next.lease)))
+    }
+
+    /// Every lease it concerns.
+    pub fn keys(&self) -> BTreeSet<Key> {
+        self.verdicts.keys().chain(self.plan.next.keys()).copied().collect()
     }
 
     /// The flows that are permitted no longer, unless something else opens

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::decision::Opening;
 use crate::core::lease::{Generation, Grant};
-use crate::core::query::Protocol;
+use crate::core::query::{PortRange, Protocol};
 
 const SETTINGS: LeaseSettings = LeaseSettings {
     min: Duration::from_secs(30),

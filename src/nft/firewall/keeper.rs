@@ -10,23 +10,24 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::adopt::Adopted;
+use super::super::clock;
 use super::super::conntrack::{self, Flow};
-use super::super::element::Renewal;
+use super::super::memory::Memory;
 use super::super::place::Place;
-use super::super::source;
+use super::super::renewal;
 use super::super::transaction::{Connection, MAX_CHANGES, Refused};
 use super::super::watch::Watch;
 use super::damage::Damage;
 use super::repair::Undone;
 use super::turns::Turns;
+use super::unexplained::Suspects;
 use super::{Closed, Error, LeaseView, ROUND, Request, Setup, StaticView};
-use crate::core::config::Mode;
 use crate::core::decision::{Failure, Reason};
 use crate::core::event::Report;
-use crate::core::lease::{Generation, Grant, Opened, Refusal, StaticGrant, Statics, Wanted};
+use crate::core::lease::{Generation, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
 use crate::core::ledger::{Change, Ledger, Plan};
-use crate::core::query::Client;
 use crate::core::statics::{StaticChange, StaticLedger};
 use crate::core::time::{Moment, Ttl};
 
@@ -37,14 +38,18 @@ const MAX_QUERIES: usize = 256;
 pub(super) struct Keeper {
     pub(super) ledger: Ledger,
     pub(super) statics: StaticLedger,
+    /// Where what the kernel does not know of leases is written down.
+    memory: Memory,
     /// The policy in force; what an older one permitted opens nothing.
     in_force: Generation,
     /// What the policy names itself, as it was last told.
-    wanted: Vec<Statics>,
+    pub(super) wanted: Vec<Statics>,
     /// Our own addresses when that was last carried out, in sidecar mode.
-    own: BTreeSet<IpAddr>,
+    pub(super) own: BTreeSet<IpAddr>,
     /// What was closed since the last round, to be looked after once more.
     closed: Vec<StaticGrant>,
+    /// Whose flows have to be explained, at the next round once more.
+    pub(super) unexplained: Option<Suspects>,
     /// What others opened since the last round, to be looked after once more.
     pub(super) suspects: Vec<Place>,
     pub(super) connection: Connection,
@@ -64,7 +69,6 @@ pub(super) struct Keeper {
     pub(super) journal: Box<dyn Report>,
     /// Leases that have run out, whose elements are to be taken out.
     pub(super) ended: Vec<Change>,
-    epoch: Instant,
     last_round: Instant,
     pub(super) setup: Setup,
 }
@@ -80,7 +84,9 @@ impl Keeper {
     ///
     /// # Errors
     /// When the kernel gives no socket.
-    pub(super) fn new(setup: Setup, journal: Box<dyn Report>) -> Result<Self, Error> {
+    pub(super) fn new(setup: Setup, adopted: Adopted, journal: Box<dyn Report>) -> Result<Self, Error> {
+        let Adopted { ledger, statics, mut memory, .. } = adopted;
+        memory.tidy(&ledger);
         let mut connection = Connection::open(setup.table.clone(), renewal())?;
         let watch = Arc::new(Watch::open(setup.table.clone(), connection.port())?);
         let generation = connection.generation()?;
@@ -89,12 +95,14 @@ impl Keeper {
         let mut damage = Damage::default();
         damage.compare();
         Ok(Self {
-            ledger: Ledger::new(setup.settings),
-            statics: StaticLedger::default(),
+            ledger,
+            statics,
+            memory,
             in_force: Generation::FIRST,
             wanted: Vec::new(),
             own: BTreeSet::new(),
             closed: Vec::new(),
+            unexplained: None,
             suspects: Vec::new(),
             connection,
             watch,
@@ -106,7 +114,6 @@ impl Keeper {
             looking: Vec::new(),
             ended: Vec::new(),
             journal,
-            epoch: Instant::now(),
             last_round: Instant::now(),
             setup,
         })
@@ -164,6 +171,9 @@ impl Keeper {
             Request::Statics(reply) => {
                 let _ = reply.send(self.statics_view());
             }
+            Request::EndUnexplained(suspects, reply) => {
+                let _ = reply.send(self.end_unexplained(suspects));
+            }
             // Every batch begins with a look at the table.
             Request::Look(reply) => {
                 self.looking.push(reply);
@@ -206,6 +216,7 @@ impl Keeper {
         // taken out now runs out by itself.
         let mut changes = std::mem::take(&mut self.ended);
         changes.extend(plan.changes(now));
+        self.memory.append(plan.lines());
         // Chunks that went through before one was refused leave elements that
         // nobody was told of; they run out by themselves. Where somebody else
         // was faster, nobody knows what has become of the first of them.
@@ -246,11 +257,15 @@ impl Keeper {
         let stood = self.stands(now);
         let revision = self.ledger.revise(generation, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
+        self.memory.append(revision.lines(&self.ledger));
         let told = if stood { self.apply_whole(&changes, now) } else { Err(Refused::NoSuchTable) };
+        let keys = revision.keys();
         self.ledger.commit_revision(revision);
         self.must_hold(told, now)?;
         let elements = changes.iter().filter(|change| matches!(change, Change::Remove(_))).count();
-        Ok(Closed { elements, flows: self.end_flows(closed, now) })
+        let flows = self.end_flows(closed, now);
+        self.memory.append(keys.iter().map(|key| self.ledger.line(key)));
+        Ok(Closed { elements, flows })
     }
 
     /// Makes the kernel hold the addresses that the policy names, and no
@@ -295,11 +310,11 @@ impl Keeper {
         if closed.is_empty() {
             return Ok(0);
         }
-        let is_over = |flow: &Flow| {
+        let is_closed = |flow: &Flow| {
             let Flow { client, address, protocol, port } = *flow;
             closed.iter().any(|grant| grant.covers(client, address, protocol, port)) && !self.permits(flow, now)
         };
-        conntrack::cut(is_over, false)
+        conntrack::cut(is_closed, false)
     }
 
     /// Whether something opens `flow` now.
@@ -323,47 +338,15 @@ impl Keeper {
             tracing::error!("the kernel's table of flows: {error}");
             self.closed = closed;
         }
+        if let Some(suspects) = self.unexplained.take() {
+            self.look_again(suspects);
+        }
+        self.memory.tidy(&self.ledger);
         if !self.wanted.is_empty()
             && self.own_addresses() != self.own
             && let Err(error) = self.open_statics()
         {
             tracing::error!("{error}");
-        }
-    }
-
-    /// In sidecar mode a query comes from loopback, and the connection that
-    /// follows from whichever of our addresses the route chooses.
-    fn seen_from_here(&self, mut wanted: Wanted) -> Wanted {
-        if matches!(self.setup.mode, Mode::Sidecar { .. }) {
-            for grant in &mut wanted.grants {
-                grant.client = source_of(grant);
-            }
-        }
-        wanted
-    }
-
-    /// In sidecar mode whoever is in this network namespace is the client,
-    /// from whichever of our addresses.
-    fn statics_from_here(&mut self) -> Vec<Statics> {
-        if !matches!(self.setup.mode, Mode::Sidecar { .. }) {
-            return self.wanted.clone();
-        }
-        self.own = self.own_addresses();
-        let from_here = |grant: &StaticGrant| {
-            let grant = *grant;
-            let own = self.own.iter().map(|address| Client::new(*address));
-            own.filter(move |own| own.reaches(grant.first)).map(move |client| StaticGrant { client, ..grant })
-        };
-        let statics = self.wanted.iter();
-        statics
-            .map(|statics| Statics { grants: statics.grants.iter().flat_map(from_here).collect(), ..statics.clone() })
-            .collect()
-    }
-
-    fn own_addresses(&self) -> BTreeSet<IpAddr> {
-        match self.setup.mode {
-            Mode::Gateway { .. } => BTreeSet::new(),
-            Mode::Sidecar { .. } => source::own().unwrap_or_default(),
         }
     }
 
@@ -384,8 +367,8 @@ impl Keeper {
         .collect()
     }
 
-    fn now(&self) -> Moment {
-        Moment::from_millis(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX))
+    pub(super) fn now(&self) -> Moment {
+        clock::now()
     }
 }
 
@@ -394,14 +377,6 @@ impl Waiting {
         // Whoever waited may have given up; the lease runs out by itself.
         let _ = self.reply.send(result);
     }
-}
-
-fn source_of(grant: &Grant) -> Client {
-    let loopback = || match grant.address {
-        IpAddr::V4(_) => IpAddr::from(std::net::Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-    };
-    Client::new(source::towards(grant.address).unwrap_or_else(|_| loopback()))
 }
 
 fn refusal(refused: &Refused) -> Refusal {
@@ -413,13 +388,5 @@ fn refusal(refused: &Refused) -> Refusal {
         Refused::Full => Refusal::Denied(Reason::LeaseSetFull),
         Refused::NoSuchTable | Refused::Overtaken | Refused::Kernel(_) => Refusal::Failed(Failure::KernelRefused),
         Refused::Unacknowledged(_) => Refusal::Failed(Failure::KernelSilent),
-    }
-}
-
-/// Linux renews an element in place since 6.12.
-pub(super) fn renewal() -> Renewal {
-    match super::super::kernel_release() {
-        Some(release) if release >= (6, 12) => Renewal::InPlace,
-        _ => Renewal::Replace,
     }
 }
