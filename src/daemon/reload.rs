@@ -297,7 +297,8 @@ impl Reloader {
     /// # Errors
     /// When the kernel does not hold it afterwards.
     async fn enforce(&mut self, in_force: Arc<InForce>) -> Result<Closed, nft::Error> {
-        self.parts.firewall.set_lease_settings(self.present.running.lease).await?;
+        let clients = in_force.identities.iter().map(|(client, _)| client.address()).collect();
+        self.parts.firewall.set_terms(self.present.running.lease, clients).await?;
         let holdings = self.parts.firewall.supersede(in_force.generation).await?;
         let named = self.open_statics().await;
         let to_judge = holdings.clone();

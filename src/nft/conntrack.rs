@@ -53,12 +53,13 @@ pub fn cut(is_over: impl Fn(&Flow) -> bool, strays: bool) -> io::Result<usize> {
 }
 
 /// Ends every admitted TCP and UDP flow that is not explained, neither as the
-/// client sent it nor as it went out where its destination is translated.
+/// client sent it nor as it went out where its destination is translated; with
+/// `strays`, also those that are neither.
 ///
 /// # Errors
 /// As [`cut`].
-pub fn cut_unless(is_explained: impl Fn(&Flow) -> bool) -> io::Result<usize> {
-    cut_entries(|flows| !flows.is_empty() && !flows.iter().any(&is_explained))
+pub fn cut_unless(is_explained: impl Fn(&Flow) -> bool, strays: bool) -> io::Result<usize> {
+    cut_entries(|flows| (strays || !flows.is_empty()) && !flows.iter().any(&is_explained))
 }
 
 fn cut_entries(is_over: impl Fn(&[Flow]) -> bool) -> io::Result<usize> {

@@ -13,6 +13,8 @@ mod sidecar;
 mod turns;
 mod unexplained;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -72,7 +74,7 @@ enum Request {
     Supersede(Generation, oneshot::Sender<Vec<Holding>>),
     Revoke(Vec<Verdict>, oneshot::Sender<Result<Closed, Error>>),
     Withdraw(Selection, oneshot::Sender<Result<Withdrawn, Error>>),
-    Settings(LeaseSettings, oneshot::Sender<()>),
+    Settings(LeaseSettings, BTreeSet<IpAddr>, oneshot::Sender<()>),
     Ping(oneshot::Sender<()>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
@@ -203,12 +205,13 @@ impl Firewall {
     }
 
     /// Has leases made by `settings` from here on; those there are keep their
-    /// term. The kernel's sets keep their size.
+    /// term. The kernel's sets keep their size. Flows of the `clients` have to
+    /// be explained, as those of all clients before.
     ///
     /// # Errors
     /// When the thread is gone.
-    pub async fn set_lease_settings(&self, settings: LeaseSettings) -> Result<(), Error> {
-        self.ask(|reply| Request::Settings(settings, reply)).await
+    pub async fn set_terms(&self, settings: LeaseSettings, clients: BTreeSet<IpAddr>) -> Result<(), Error> {
+        self.ask(|reply| Request::Settings(settings, clients, reply)).await
     }
 
     /// Comes back once the thread has come to this request.

@@ -1,11 +1,9 @@
 //! Elements that the kernel lists, back in the words of the ledgers.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use super::element::{COMMENT, NAMED_BY_POLICY};
 use super::listing::Listed;
-use crate::core::lease::{Key, Ports, StaticGrant};
-use crate::core::query::{Client, Port, PortRange, Protocol};
+use super::place::Place;
+use crate::core::lease::{Key, StaticGrant};
 
 /// The lease that an element of the set called `set` is; `None` if the ledger
 /// would never make it so.
@@ -13,19 +11,7 @@ pub(super) fn lease(set: &str, listed: &Listed) -> Option<Key> {
     if listed.flags != 0 || listed.left.is_none() {
         return None;
     }
-    let is_four = set.starts_with("lease4");
-    let first = Point::of(&listed.key, is_four)?;
-    let ports = match (set, first.port, &listed.end) {
-        ("lease4" | "lease6", Some(port), None) => Ports::One(port),
-        ("lease4_all_ports" | "lease6_all_ports", None, None) => Ports::All,
-        ("lease4_port_range" | "lease6_port_range", Some(port), end) => {
-            let last = end.as_ref().map_or(Some(first), |end| Point::of(end, is_four))?;
-            let run = PortRange::new(port, last.port?)?;
-            (last == Point { port: last.port, ..first } && run != PortRange::ALL).then_some(Ports::Run(run))?
-        }
-        _ => return None,
-    };
-    Some(Key { client: first.client, address: first.address, protocol: first.protocol, ports })
+    place(set, listed)?.lease()
 }
 
 /// The addresses that an element of `static4` or `static6` opens; `None` if
@@ -34,19 +20,11 @@ pub(super) fn grant(set: &str, listed: &Listed) -> Option<StaticGrant> {
     if listed.flags != 0 || comment(listed) != Some(NAMED_BY_POLICY) {
         return None;
     }
-    let is_four = set == "static4";
-    let first = Point::of(&listed.key, is_four)?;
-    let last = listed.end.as_ref().map_or(Some(first), |end| Point::of(end, is_four))?;
-    if last != (Point { address: last.address, port: last.port, ..first }) || last.address < first.address {
-        return None;
-    }
-    Some(StaticGrant {
-        client: first.client,
-        first: first.address,
-        last: last.address,
-        protocol: first.protocol,
-        ports: PortRange::new(first.port?, last.port?)?,
-    })
+    place(set, listed)?.static_grant()
+}
+
+fn place(set: &str, listed: &Listed) -> Option<Place> {
+    Place::told(set, listed.key.clone(), listed.end.clone())
 }
 
 /// The comment beside an element, if it has one.
@@ -63,47 +41,14 @@ pub(super) fn comment(listed: &Listed) -> Option<&str> {
     None
 }
 
-/// One end of an element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Point {
-    client: Client,
-    address: IpAddr,
-    protocol: Protocol,
-    port: Option<Port>,
-}
-
-impl Point {
-    fn of(octets: &[u8], is_four: bool) -> Option<Self> {
-        let (client, rest) = address(octets, is_four)?;
-        let (address, rest) = address(rest, is_four)?;
-        let ([number, 0, 0, 0], rest) = rest.split_first_chunk()? else { return None };
-        let protocol = Protocol::ALL.into_iter().find(|known| known.number() == *number)?;
-        let port = match rest {
-            [] => None,
-            [high, low, 0, 0] => Some(Port::new(u16::from_be_bytes([*high, *low]))?),
-            _ => return None,
-        };
-        let client = Client::new(client);
-        client.reaches(address).then_some(Self { client, address, protocol, port })
-    }
-}
-
-fn address(octets: &[u8], is_four: bool) -> Option<(IpAddr, &[u8])> {
-    if is_four {
-        let (octets, rest) = octets.split_first_chunk::<4>()?;
-        return Some((Ipv4Addr::from(*octets).into(), rest));
-    }
-    let (octets, rest) = octets.split_first_chunk::<16>()?;
-    Some((Ipv6Addr::from(*octets).into(), rest))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::super::element::{set_of, user_data};
-    use super::super::place::Place;
     use super::*;
+    use crate::core::lease::Ports;
+    use crate::core::query::{Client, Port, PortRange, Protocol};
 
     fn port(number: u16) -> Port {
         Port::new(number).unwrap()

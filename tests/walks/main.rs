@@ -27,9 +27,9 @@ use support::lab::in_lab;
 use crate::walker::{STEPS, Tally, Walker};
 
 /// Walks where nobody says how many.
-const WALKS: usize = 4;
+const WALKS: usize = 6;
 /// Walks at once: most of a walk is waiting.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 #[test]
 fn the_kernel_holds_what_was_promised_and_nothing_that_is_not_permitted() {

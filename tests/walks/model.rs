@@ -12,6 +12,8 @@ pub const NAMES: usize = 10;
 /// How much longer than its term an element may be seen: an answer's way, and
 /// the rounding of what a listing shows.
 const SLACK: Duration = Duration::from_millis(1500);
+/// How much longer the kernel keeps what no daemon takes out in time.
+const KEPT: Duration = Duration::from_secs(2);
 
 /// A client of the laboratory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +154,8 @@ struct Asked {
     who: Who,
     name: usize,
     until: Instant,
+    /// Whether the daemon has died since.
+    is_orphaned: bool,
 }
 
 /// An answer that has to be true until then.
@@ -184,7 +188,7 @@ impl Model {
     /// A question is about to be asked.
     pub fn asks(&mut self, who: Who, name: usize, now: Instant) {
         if self.policy.permits(who, name).is_some() {
-            self.asked.push(Asked { who, name, until: now + self.longest + SLACK });
+            self.asked.push(Asked { who, name, until: now + self.longest + SLACK, is_orphaned: false });
         }
     }
 
@@ -219,6 +223,14 @@ impl Model {
         let is_meant = |other: usize| name.is_none_or(|name| name == other);
         self.promises.retain(|promise| !is_meant(promise.name));
         self.asked.retain(|asked| !is_meant(asked.name));
+    }
+
+    /// No daemon is there to take out what has run out.
+    pub fn is_alone(&mut self, now: Instant) {
+        for asked in self.asked.iter_mut().filter(|asked| asked.until > now && !asked.is_orphaned) {
+            asked.until += KEPT;
+            asked.is_orphaned = true;
+        }
     }
 
     /// The table went with all it held while nobody looked after it.

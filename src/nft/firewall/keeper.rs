@@ -48,8 +48,10 @@ pub(super) struct Keeper {
     pub(super) own: BTreeSet<IpAddr>,
     /// What was closed since the last round, to be looked after once more.
     closed: Vec<StaticGrant>,
-    /// Whose flows have to be explained, at the next round once more.
-    pub(super) unexplained: Option<Suspects>,
+    /// Whose flows have to be explained.
+    pub(super) ours: Suspects,
+    /// Whether the next round looks at them once more.
+    pub(super) looks_again: bool,
     /// What others opened since the last round, to be looked after once more.
     pub(super) suspects: Vec<Place>,
     pub(super) connection: Connection,
@@ -102,7 +104,8 @@ impl Keeper {
             wanted: Vec::new(),
             own: BTreeSet::new(),
             closed: Vec::new(),
-            unexplained: None,
+            ours: Suspects::default(),
+            looks_again: false,
             suspects: Vec::new(),
             connection,
             watch,
@@ -161,8 +164,9 @@ impl Keeper {
             Request::Withdraw(selection, reply) => {
                 let _ = reply.send(self.withdraw(&selection));
             }
-            Request::Settings(settings, reply) => {
+            Request::Settings(settings, clients, reply) => {
                 self.ledger.set_settings(settings);
+                self.ours.clients.extend(clients);
                 let _ = reply.send(());
             }
             Request::Ping(reply) => {
@@ -338,8 +342,8 @@ impl Keeper {
             tracing::error!("the kernel's table of flows: {error}");
             self.closed = closed;
         }
-        if let Some(suspects) = self.unexplained.take() {
-            self.look_again(suspects);
+        if std::mem::take(&mut self.looks_again) {
+            self.look_again();
         }
         self.memory.tidy(&self.ledger);
         if !self.wanted.is_empty()

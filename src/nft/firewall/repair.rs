@@ -324,7 +324,7 @@ impl Keeper {
         let Undone { reloaded, removed, restored, suspects } = std::mem::take(&mut self.undone);
         let mut flows = 0;
         let judge_all = self.damage.take_may_have_admitted();
-        let ended = if judge_all { self.cut_unaccounted(now) } else { Ok(0) };
+        let ended = if judge_all { self.cut_unexplained(true) } else { Ok(0) };
         match ended.and_then(|ended| Ok(ended + self.cut_suspects(&suspects, now)?)) {
             Ok(ended) => flows = ended,
             Err(error) => {
@@ -348,16 +348,6 @@ impl Keeper {
         }
         let is_over = |flow: &Flow| suspects.iter().any(|place| place.covers(flow)) && !self.permits(flow, now);
         conntrack::cut(is_over, suspects.iter().any(Place::covers_strays))
-    }
-
-    /// Ends every flow that neither a lease, past ones included, nor an address
-    /// of the policy's accounts for.
-    fn cut_unaccounted(&self, now: Moment) -> std::io::Result<usize> {
-        let is_over = |flow: &Flow| {
-            let Flow { client, address, protocol, port } = *flow;
-            !self.permits(flow, now) && !self.ledger.remembers(client, address, protocol, port)
-        };
-        conntrack::cut(is_over, true)
     }
 }
 

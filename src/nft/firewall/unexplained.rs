@@ -1,5 +1,5 @@
-//! Flows that a wall before this one admitted, and that nothing explains any
-//! more.
+//! Flows that were admitted and that nothing explains: by a wall before this
+//! one, or by rules that somebody else had added.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,29 +27,31 @@ impl Keeper {
         if matches!(self.setup.mode, Mode::Sidecar { .. }) {
             suspects.clients.extend(source::own().unwrap_or_default());
         }
-        let ended = self.cut_unexplained(&suspects).unwrap_or_else(|error| {
+        self.ours = suspects;
+        self.looks_again = true;
+        self.cut_unexplained(false).unwrap_or_else(|error| {
             tracing::error!("flows of unknown origin go on until the kernel's table of flows answers: {error}");
             0
-        });
-        self.unexplained = Some(suspects);
-        ended
+        })
     }
 
     /// What was between the former rules and the table of flows when that was
     /// looked at is in the table by now.
-    pub(super) fn look_again(&mut self, suspects: Suspects) {
-        match self.cut_unexplained(&suspects) {
+    pub(super) fn look_again(&mut self) {
+        match self.cut_unexplained(false) {
             Ok(0) => {}
             Ok(ended) => tracing::info!("{ended} flows of unknown origin were ended"),
             Err(error) => {
                 tracing::debug!("the kernel's table of flows: {error}");
-                self.unexplained = Some(suspects);
+                self.looks_again = true;
             }
         }
     }
 
-    fn cut_unexplained(&self, suspects: &Suspects) -> io::Result<usize> {
-        let now = self.now();
+    /// With `strays`, also those that are neither TCP nor UDP, which no lease
+    /// admits.
+    pub(super) fn cut_unexplained(&self, strays: bool) -> io::Result<usize> {
+        let (now, suspects) = (self.now(), &self.ours);
         let is_sidecar = matches!(self.setup.mode, Mode::Sidecar { .. });
         let is_explained = |flow: &Flow| {
             let Flow { client, address, protocol, port } = *flow;
@@ -59,6 +61,6 @@ impl Keeper {
                 || self.permits(flow, now)
                 || self.ledger.remembers(client, address, protocol, port)
         };
-        conntrack::cut_unless(is_explained)
+        conntrack::cut_unless(is_explained, strays)
     }
 }
