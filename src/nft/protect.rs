@@ -61,7 +61,7 @@ pub fn install(table: &TableName, text: &str, protect: bool) -> Result<Snapshot,
 }
 
 /// Takes the table away, of whichever kind, and what an unfinished
-/// [`install`] may have left.
+/// [`install()`] may have left.
 ///
 /// # Errors
 /// When the kernel refuses.
