@@ -232,7 +232,10 @@ impl Ledger {
                 self.accounts.replace(Some(&lease), None);
                 self.lapsed.remember(key, lease, self.settings.set_size);
             }
-            expired.push(Change::Remove(key));
+            // Soon the kernel does it by itself.
+            if until + KEPT / 2 > now {
+                expired.push(Change::Remove(key));
+            }
         }
         expired
     }

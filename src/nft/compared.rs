@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn the_order_of_chains_does_not_matter_and_that_of_rules_does() {
         let (before, after) = LISTED.split_once("\n\n\tchain other").unwrap();
-        let other = format!("\n\n\tchain other{}", after.trim_end_matches("}\n").trim_end_matches('\n'));
+        let other = format!("\n\n\tchain other{}", after.strip_suffix("\n}\n").unwrap());
         let (start, rest) = before.split_once("\n\n\tset").unwrap();
         let moved = format!("{start}{other}\n\n\tset{rest}\n}}\n");
         assert_eq!(Listing::parse(&moved), Listing::parse(LISTED));

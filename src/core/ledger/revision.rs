@@ -138,10 +138,19 @@ impl Ledger {
                 pieces.extend(keys.map(|key| (key, holder.clone(), alone.clone())));
             }
         }
+        // Where there is no room for more elements, the rest ends here; who
+        // asks again is told.
+        let goes = |(key, next): &(&Key, &Option<Next>)| next.is_none() && self.leases.contains_key(key);
+        let mut held = self.leases.len() - revision.plan.next.iter().filter(goes).count();
+        let most = usize::try_from(self.settings.set_size).unwrap_or(usize::MAX);
         for (key, holder, alone) in pieces {
             for piece in self.pieces(&mut revision.plan, key, now) {
                 let next = match self.lease(&revision.plan, &piece, now) {
-                    None => self.anew(&revision.plan, &piece, alone.clone(), now),
+                    None if held >= most => continue,
+                    None => {
+                        held += 1;
+                        self.anew(&revision.plan, &piece, alone.clone(), now)
+                    }
                     Some(lease) => lease.clone().held_also_by(holder.clone(), now),
                 };
                 revision.plan.next.insert(piece, Some(next));

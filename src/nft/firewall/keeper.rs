@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,6 +33,9 @@ use crate::core::time::{Moment, Ttl};
 
 /// Queries put into one batch.
 const MAX_QUERIES: usize = 256;
+
+/// How soon what has run out is taken out; the kernel keeps it a second longer.
+const TAKEN_OUT_WITHIN: Duration = Duration::from_millis(900);
 
 /// The thread's own: nobody else touches the ledger or the socket.
 pub(super) struct Keeper {
@@ -69,8 +72,9 @@ pub(super) struct Keeper {
     /// Who waits to hear that the table was looked at.
     looking: Vec<oneshot::Sender<Arc<Watch>>>,
     pub(super) journal: Box<dyn Report>,
-    /// Leases that have run out, whose elements are to be taken out.
-    pub(super) ended: Vec<Change>,
+    /// Leases that have run out, whose elements are to be taken out; until
+    /// when, as the kernel does it itself then.
+    ended: Vec<(Moment, Change)>,
     last_round: Instant,
     pub(super) setup: Setup,
 }
@@ -218,19 +222,27 @@ impl Keeper {
     fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<(), Refused> {
         // Removals first: a lease may have come back meanwhile. What is not
         // taken out now runs out by itself.
-        let mut changes = std::mem::take(&mut self.ended);
+        let mut changes = self.to_take_out(now);
         changes.extend(plan.changes(now));
         self.memory.append(plan.lines());
         // Chunks that went through before one was refused leave elements that
         // nobody was told of; they run out by themselves. Where somebody else
         // was faster, nobody knows what has become of the first of them.
         self.put(now, |kernel| changes.chunks(MAX_CHANGES).try_for_each(|chunk| kernel.apply(chunk)))?;
+        self.ended.clear();
         self.ledger.commit(plan);
         Ok(())
     }
 
     pub(super) fn expire(&mut self, now: Moment) {
-        self.ended.extend(self.ledger.expire(now));
+        let ended = self.ledger.expire(now);
+        self.ended.extend(ended.into_iter().map(|change| (now + TAKEN_OUT_WITHIN, change)));
+    }
+
+    /// To take an element out it is added first: where the kernel has let go
+    /// of it and its set is full, that would be refused.
+    fn to_take_out(&self, now: Moment) -> Vec<Change> {
+        self.ended.iter().filter(|(until, _)| *until > now).map(|(_, change)| change.clone()).collect()
     }
 
     /// As one transaction, however many they are.
@@ -262,7 +274,10 @@ impl Keeper {
         let revision = self.ledger.revise(generation, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());
         self.memory.append(revision.lines(&self.ledger));
-        let told = if stood { self.apply_whole(&changes, now) } else { Err(Refused::NoSuchTable) };
+        let mut batch = self.to_take_out(now);
+        batch.extend_from_slice(&changes);
+        let told = if stood { self.apply_whole(&batch, now) } else { Err(Refused::NoSuchTable) };
+        self.ended.clear();
         let keys = revision.keys();
         self.ledger.commit_revision(revision);
         self.must_hold(told, now)?;

@@ -179,6 +179,15 @@ fn what_stays_for_another_name_alone_says_so() {
     assert!(matches!(&changes[..], [Change::Set { relabelled: true, .. }]), "{changes:?}");
 }
 
+#[test]
+fn what_stays_of_many_ports_is_no_more_than_a_set_holds() {
+    let mut ledger = Ledger::new(LeaseSettings { set_size: 9, ..SETTINGS });
+    open(&mut ledger, at(0), &wanted("a.example.com", PortRange::ALL, OLD));
+    let (changes, closed) = revise(&mut ledger, at(1), &[("a.example.com", range(1, 20))]);
+    let set = changes.iter().filter(|change| matches!(change, Change::Set { .. })).count();
+    assert_eq!((set, ledger.len(), closed), (9, 9, vec![range(21, 65_535)]), "flows that are permitted go on");
+}
+
 proptest! {
     /// Whatever was opened and whatever is permitted afterwards: a port stays
     /// open exactly if a name that opened it may have it still, and what is
