@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 /// Names that the walks ask for.
 pub const NAMES: usize = 10;
-/// How much longer than its term an element may be seen: an answer's way, and
-/// the rounding of what a listing shows.
-const SLACK: Duration = Duration::from_millis(1500);
-/// How much longer the kernel keeps what no daemon takes out in time.
-const KEPT: Duration = Duration::from_secs(2);
+/// How much longer than its term an element may be seen: the kernel keeps what
+/// nobody takes out two seconds longer; and an answer's way, and what a listing
+/// rounds.
+const SLACK: Duration = Duration::from_millis(3500);
 
 /// A client of the laboratory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,8 +153,6 @@ struct Asked {
     who: Who,
     name: usize,
     until: Instant,
-    /// Whether the daemon has died since.
-    is_orphaned: bool,
 }
 
 /// An answer that has to be true until then.
@@ -188,7 +185,7 @@ impl Model {
     /// A question is about to be asked.
     pub fn asks(&mut self, who: Who, name: usize, now: Instant) {
         if self.policy.permits(who, name).is_some() {
-            self.asked.push(Asked { who, name, until: now + self.longest + SLACK, is_orphaned: false });
+            self.asked.push(Asked { who, name, until: now + self.longest + SLACK });
         }
     }
 
@@ -223,14 +220,6 @@ impl Model {
         let is_meant = |other: usize| name.is_none_or(|name| name == other);
         self.promises.retain(|promise| !is_meant(promise.name));
         self.asked.retain(|asked| !is_meant(asked.name));
-    }
-
-    /// No daemon is there to take out what has run out.
-    pub fn is_alone(&mut self, now: Instant) {
-        for asked in self.asked.iter_mut().filter(|asked| asked.until > now && !asked.is_orphaned) {
-            asked.until += KEPT;
-            asked.is_orphaned = true;
-        }
     }
 
     /// The table went with all it held while nobody looked after it.

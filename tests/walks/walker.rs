@@ -295,7 +295,6 @@ impl<'a> Walker<'a> {
         }
         self.receive(5 * MILLISECOND);
         self.pending.clear();
-        self.model.is_alone(Instant::now());
         self.check();
         sleep(MILLISECOND * self.random.u32(0..300));
         self.check();
