@@ -25,7 +25,7 @@ use support::nft::elements;
 use support::released::asked_by_agent;
 use support::trouble::{memory, open_files, processor_during};
 use support::upstream::{Upstream, address, answer, refusal, wire};
-use support::wall::{Setup, Wall};
+use support::wall::{ANY_NAMES, Setup, Wall};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TRUE: &str = "203.0.113.7";
@@ -57,7 +57,8 @@ fn while_a_server_comes_and_goes_each_question_ends_in_time_and_afterwards_all_a
                 _ => Some(vec![0xe5; 300]),
             }
         });
-        let setup = Setup { policy: POLICY, dns: "upstream_timeout = \"500ms\"", ..Setup::default() };
+        let dns = "upstream_timeout = \"500ms\"\nqueries_per_second = 1000000";
+        let setup = Setup { policy: POLICY, dns, names: ANY_NAMES, ..Setup::default() };
         let mut wall = Wall::start(lab, &setup);
         let daemon = wall.process().id();
         let before = open_files(daemon);
