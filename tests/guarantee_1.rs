@@ -60,12 +60,15 @@ fn a_full_set_means_a_denial_and_no_address() {
             let host: u8 = if asked.name == "api.example.com" { 7 } else { 8 };
             wire(&answer(query, vec![address(query, 1, &format!("203.0.113.{host}"))]))
         });
-        // What has run out takes its room until the kernel clears it away.
+        // What runs out while no daemon takes it out keeps its room until the
+        // kernel clears it away.
         let lease = "set_size = 1\nper_client = 1\nmin = \"1s\"\ngrace = \"1s\"";
         let mut wall = Wall::start(lab, &Setup { lease, ..Setup::default() });
         let first = lab.within("agent", || ask(WALL, "api.example.com", RecordType::A)).unwrap();
         assert_eq!(addresses(&first), ["203.0.113.7"]);
+        wall.process().kill();
         eventually("the lease ends", Duration::from_secs(10), || elements("lease4").is_empty());
+        wall.restart(lab);
         // Nobody is at a cap, but the set is full.
         let ask_other = || lab.within("other", || ask("10.77.1.1:53", "registry.example.com", RecordType::A)).unwrap();
         let second = ask_other();
@@ -99,13 +102,16 @@ fn one_query_that_the_kernel_refuses_does_not_fail_its_neighbours() {
         let policy = r#"permit(principal, action == Action::"net.connect", resource in Domain::"example.com")
             when { context.port == 443 && context.protocol == Protocol::"tcp" };"#;
         let lease = "set_size = 16\nper_client = 16\nmin = \"1s\"\ngrace = \"1s\"";
-        let wall = Wall::start(lab, &Setup { policy, lease, ..Setup::default() });
-        // Six that have run out take their room until the kernel clears them away.
+        let mut wall = Wall::start(lab, &Setup { policy, lease, ..Setup::default() });
+        // Six that run out while no daemon takes them out keep their room until
+        // the kernel clears them away.
         for host in 100..106 {
             let old = lab.within("agent", || ask(WALL, &format!("old{host}.example.com"), RecordType::A)).unwrap();
             assert_eq!(addresses(&old).len(), 1);
         }
+        wall.process().kill();
         eventually("the leases end", Duration::from_secs(10), || elements("lease4").is_empty());
+        wall.restart(lab);
         let ask_one = |client: &'static str, wall: &'static str, host: u32| {
             std::thread::spawn(move || {
                 support::lab::enter(client);

@@ -97,7 +97,11 @@ fn the_daemon_listens_for_dns_and_on_one_unix_socket_that_has_a_path_and_nowhere
         let listening: Vec<_> =
             ["tcp", "tcp6"].iter().flat_map(|name| table(daemon, name)).filter(|row| row[3] == "0A").collect();
         assert_eq!(listening.len(), 3, "{listening:?}");
-        let bound: Vec<_> = ["udp", "udp6"].iter().flat_map(|name| table(daemon, name)).collect();
+        // 07: open to whoever sends. One that is connected hears its peer alone:
+        // the way to an upstream server.
+        let udp = ["udp", "udp6"].iter().flat_map(|name| table(daemon, name));
+        let (bound, connected): (Vec<_>, Vec<_>) = udp.partition(|row| row[3] == "07");
+        assert!(connected.iter().all(|row| row[2] == "356433C6:0035"), "{connected:?}");
         assert_eq!(bound.len(), 3, "{bound:?}");
         for row in listening.iter().chain(&bound) {
             assert!(row[1].ends_with(":0035") && !row[1].starts_with("00000000:"), "{row:?}");
