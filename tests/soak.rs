@@ -55,7 +55,9 @@ fn numbered(template: &[u8], number: u64) -> Vec<u8> {
 
 /// One of 2,000 addresses.
 fn address_of(label: &[u8]) -> [u8; 2] {
-    let number: u64 = std::str::from_utf8(&label[1..]).unwrap().parse().unwrap();
+    // The daemon's own question at its start is for the root.
+    let digits = std::str::from_utf8(label.get(1..).unwrap_or_default()).unwrap();
+    let number: u64 = digits.parse().unwrap_or_default();
     [u8::try_from(number / 250 % 8).unwrap(), u8::try_from(number % 250 + 1).unwrap()]
 }
 

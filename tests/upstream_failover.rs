@@ -199,11 +199,12 @@ fn a_server_that_dies_and_comes_back_is_used_again() {
         let answered = |name| (name, ResponseCode::NoError, None, [TRUE].as_slice());
         expect(lab, &mut wall, &[answered("api.example.com")]);
         drop(server);
-        expect(
-            lab,
-            &mut wall,
-            &[("registry.example.com", ResponseCode::ServFail, Some(23), NONE), answered("api.example.com")],
-        );
+        // The kernel limits the errors it sends, over all namespaces: a port
+        // that is closed may look like one that is silent.
+        let (code, extended, addresses) = told(lab, &mut wall, "registry.example.com");
+        assert_eq!((code, addresses), (ResponseCode::ServFail, Vec::new()));
+        assert!(matches!(extended, Some(22 | 23)), "{extended:?}");
+        expect(lab, &mut wall, &[answered("api.example.com")]);
         let _server = serve();
         expect(lab, &mut wall, &[answered("registry.example.com"), answered("new.example.com")]);
     });
