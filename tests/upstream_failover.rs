@@ -22,7 +22,7 @@ use support::lab::{Lab, SECOND_UPSTREAM, UPSTREAM, WALL, eventually, in_lab};
 use support::nft::elements;
 use support::released::{NONE, asked_by_agent, expect, told};
 use support::upstream::{Datagrams, Upstream, address, answer, plain, refusal, wire};
-use support::wall::{Setup, Wall};
+use support::wall::{ANY_NAMES, Setup, Wall};
 
 const POLICY: &str = r#"permit(principal, action == Action::"net.connect", resource in Domain::"example.com")
     when { context.port == 443 && context.protocol == Protocol::"tcp" };"#;
@@ -219,7 +219,7 @@ fn a_first_server_that_recovers_is_preferred_again() {
             (!is_silent.load(Ordering::Relaxed)).then(|| wire(&answer(query, vec![address(query, 300, TRUE)])))?
         });
         good();
-        let mut wall = Wall::start(lab, &setup());
+        let mut wall = Wall::start(lab, &Setup { names: ANY_NAMES, ..setup() });
         assert_eq!(told(lab, &mut wall, "api.example.com"), (ResponseCode::NoError, None, vec![TRUE.into()]));
         silent.store(false, Ordering::Relaxed);
         let mut index = 0;
