@@ -214,7 +214,7 @@ fn beside_a_flood(lab: &Lab, what: &str, wall: &str) -> (Measured, Measured) {
     let mut inside: Vec<_> = daemon
         .events("query.answered", 1)
         .iter()
-        .filter(|event| event["client"] == "10.77.1.2" && event["name"].as_str().unwrap().starts_with("loaded"))
+        .filter(|event| event["client"] == "10.77.1.2" && event["hostname"].as_str().unwrap().starts_with("loaded"))
         .map(|event| Duration::from_micros(event["micros"].as_u64().unwrap()))
         .collect();
     inside.sort();

@@ -1,14 +1,22 @@
 //! [`Event`]: the closed list of all that is ever logged or counted.
 
+mod fields;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use self::fields::Fields;
 use super::cap::Reached;
-use super::decision::{Denial, Failure, Opening, PolicyId};
+use super::decision::{Denial, Failure, Opening, PolicyId, Reason};
 use super::name::Name;
+use super::process::Traced;
 use super::query::{Agent, Client, RecordKind};
+
+/// The version of the set of events and of their fields. It rises when a
+/// field goes or changes its meaning; a new event or field leaves it.
+pub const VERSION: u32 = 1;
 
 /// Something that happened, told once. The journal writes it as one JSON
 /// line, the counters count it, and nothing else is ever logged about it.
@@ -30,6 +38,8 @@ pub enum Event {
         ttl: u32,
         /// From the question's arrival to the answer, microseconds.
         micros: u64,
+        /// In audit mode, what would have been said instead.
+        would_deny: Option<Denial>,
     },
     /// A permitted name does not exist, or has no such record.
     QueryEmpty {
@@ -41,6 +51,8 @@ pub enum Event {
         no_such_name: bool,
         /// From the question's arrival to the answer, microseconds.
         micros: u64,
+        /// In audit mode, what would have been said instead.
+        would_deny: Option<Denial>,
     },
     /// A question was refused.
     QueryDenied {
@@ -48,6 +60,10 @@ pub enum Event {
         subject: Subject,
         /// Why, and by which policies.
         denial: Denial,
+        /// Who asked.
+        process: Traced,
+        /// The address it was given, which leads nowhere.
+        sinkhole: Option<IpAddr>,
     },
     /// A permitted question could not be answered.
     QueryFailed {
@@ -57,6 +73,76 @@ pub enum Event {
         failure: Failure,
         /// From the question's arrival to the answer, microseconds.
         micros: u64,
+    },
+    /// Addresses were opened to a client that had not been open to it.
+    LeaseOpened(LeaseTold),
+    /// Addresses that were open to a client stay open for longer.
+    LeaseRefreshed(LeaseTold),
+    /// A lease ran out, and its addresses are closed unless another name of
+    /// the client needs them.
+    LeaseExpired(LeaseTold),
+    /// A client began to connect to the address that a denied name had got.
+    ConnectDenied {
+        /// From where to where.
+        flow: Flow,
+        /// The denied name.
+        hostname: String,
+        /// Why the name had been denied, and by which policies.
+        denial: Denial,
+        /// Who connects.
+        process: Traced,
+    },
+    /// The kernel let a client's packet go no further.
+    PacketDropped {
+        /// From where to where.
+        flow: Flow,
+        /// TCP flags, as letters (`S`, `SA`, `F` …); empty for what is not TCP.
+        flags: String,
+        /// Names this client was answered with that address for, the last
+        /// first.
+        hostnames: Vec<String>,
+        /// Names others were answered with it for, the last first.
+        hostnames_of_others: Vec<String>,
+        /// Who sent it.
+        process: Traced,
+    },
+    /// More of a client's packets were dropped than are told one by one.
+    PacketsSummarised {
+        /// Who sent them.
+        client: Client,
+        /// The principal, if one is known for the address.
+        agent: Option<Agent>,
+        /// How many that were not told one by one.
+        packets: u64,
+        /// Over how long, milliseconds.
+        millis: u64,
+        /// Where most of them went.
+        most: Option<Flow>,
+    },
+    /// The kernel had more packets to tell of than the daemon could take; its
+    /// counters have counted them.
+    PacketsLost {
+        /// How often the kernel said so.
+        times: u64,
+    },
+    /// What went through an open address since it was last told of.
+    TrafficCounted {
+        /// Between which ends.
+        flow: Flow,
+        /// The client's names for that address, the last first.
+        hostnames: Vec<String>,
+        /// Flows that began.
+        connections: u64,
+        /// Packets, both directions.
+        packets: u64,
+        /// Octets, both directions, from the IP header on.
+        bytes: u64,
+    },
+    /// Nothing is denied: the daemon is in audit mode, and says so now and
+    /// then.
+    AuditMode {
+        /// Questions since the start that would have been denied.
+        would_deny: u64,
     },
     /// The policy was read and is in force.
     PolicyLoaded {
@@ -178,6 +264,41 @@ pub struct Subject {
     pub kind: RecordKind,
 }
 
+/// What a lease event tells: one name of one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseTold {
+    /// The source address.
+    pub client: Client,
+    /// The principal, if one is known for the address.
+    pub agent: Option<Agent>,
+    /// The name.
+    pub name: Name,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The ports.
+    pub openings: Vec<Opening>,
+    /// How long they stay open from now, seconds; zero once they are closed.
+    pub seconds: u64,
+}
+
+/// From where to where a packet was to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The source address.
+    pub client: Client,
+    /// The principal, if one is known for the address.
+    pub agent: Option<Agent>,
+    /// The source port, where the protocol has one and a single packet is
+    /// meant.
+    pub source_port: Option<u16>,
+    /// The destination.
+    pub address: IpAddr,
+    /// `tcp`, `udp`, `icmp` … or the protocol's number.
+    pub protocol: String,
+    /// The destination port; `None` where the protocol has none.
+    pub port: Option<u16>,
+}
+
 /// Where events go: the journal, or a test.
 pub trait Report: Send + Sync {
     /// Takes one event. It must not block: the caller is about to answer.
@@ -196,8 +317,18 @@ impl Event {
         match self {
             Self::QueryAnswered { .. } => "query.answered",
             Self::QueryEmpty { .. } => "query.empty",
+            Self::QueryDenied { denial: Denial { reason: Reason::UnknownClient, .. }, .. } => "client.unknown",
             Self::QueryDenied { .. } => "query.denied",
             Self::QueryFailed { .. } => "query.failed",
+            Self::LeaseOpened(_) => "lease.opened",
+            Self::LeaseRefreshed(_) => "lease.refreshed",
+            Self::LeaseExpired(_) => "lease.expired",
+            Self::ConnectDenied { .. } => "connect.denied",
+            Self::PacketDropped { .. } => "packet.dropped",
+            Self::PacketsSummarised { .. } => "packets.summarised",
+            Self::PacketsLost { .. } => "packets.lost",
+            Self::TrafficCounted { .. } => "traffic.counted",
+            Self::AuditMode { .. } => "audit.mode",
             Self::PolicyLoaded { .. } => "policy.loaded",
             Self::PolicyRefused { .. } => "policy.refused",
             Self::ConfigLoaded { .. } => "config.loaded",
@@ -217,170 +348,5 @@ impl Event {
     /// The JSON fields of the event, without its time stamp.
     pub fn fields(&self) -> impl Serialize + '_ {
         Fields::from(self)
-    }
-}
-
-/// The flat form of an event: one level of fields, absent ones left out.
-#[derive(Default, Serialize)]
-struct Fields<'a> {
-    event: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    kind: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policies: Option<&'a [PolicyId]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    opened: Option<&'a [IpAddr]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ports: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    removed: Option<&'a [IpAddr]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    no_such_name: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    micros: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warnings: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problems: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    elements_removed: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    elements_restored: Option<usize>,
-    waiting: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flows: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    leases: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    statics: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unexplained: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    table: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cap: Option<&'static str>,
-}
-
-impl<'a> Fields<'a> {
-    fn about(code: &'static str, subject: &'a Subject) -> Self {
-        Self {
-            event: code,
-            client: Some(subject.client.address()),
-            agent: subject.agent.as_ref().map(Agent::as_str),
-            name: Some(&subject.name),
-            kind: Some(subject.kind.to_string()),
-            ..Self::default()
-        }
-    }
-}
-
-impl<'a> From<&'a Event> for Fields<'a> {
-    fn from(event: &'a Event) -> Self {
-        let code = event.code();
-        match event {
-            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, micros } => Self {
-                policies: Some(policies),
-                opened: Some(opened),
-                ports: Some(openings.iter().map(Opening::to_string).collect()),
-                removed: (!removed.is_empty()).then_some(removed),
-                ttl: Some(*ttl),
-                micros: Some(*micros),
-                ..Self::about(code, subject)
-            },
-            Event::QueryEmpty { subject, policies, no_such_name, micros } => Self {
-                policies: Some(policies),
-                no_such_name: Some(*no_such_name),
-                micros: Some(*micros),
-                ..Self::about(code, subject)
-            },
-            Event::QueryDenied { subject, denial } => Self {
-                reason: Some(denial.reason.code()),
-                policies: Some(&denial.policies),
-                ..Self::about(code, subject)
-            },
-            Event::QueryFailed { subject, failure, micros } => {
-                Self { reason: Some(failure.code()), micros: Some(*micros), ..Self::about(code, subject) }
-            }
-            Event::PolicyLoaded { path, policies, warnings } => Self {
-                event: code,
-                path: Some(path),
-                count: Some(*policies),
-                warnings: (!warnings.is_empty()).then_some(warnings),
-                ..Self::default()
-            },
-            Event::ConfigLoaded { path, waiting } => Self {
-                event: code,
-                path: Some(path),
-                waiting: (!waiting.is_empty()).then_some(waiting),
-                ..Self::default()
-            },
-            Event::LeaseRevoked { agent, name, elements, flows } => Self {
-                event: code,
-                agent: Some(agent.as_str()),
-                name: name.as_ref().map(Name::as_str),
-                count: Some(*elements),
-                flows: Some(*flows),
-                ..Self::default()
-            },
-            Event::PolicyRefused { path, problems } | Event::ConfigRefused { path, problems } => {
-                Self { event: code, path: Some(path), problems: Some(problems), ..Self::default() }
-            }
-            Event::Revoked { elements, flows } => {
-                Self { event: code, count: Some(*elements), flows: Some(*flows), ..Self::default() }
-            }
-            Event::WallUp { table, mode, listen } => {
-                Self { event: code, table: Some(table), mode: Some(mode), listen: Some(listen), ..Self::default() }
-            }
-            Event::TableAdopted { table, leases, statics, unexplained, flows } => Self {
-                event: code,
-                table: Some(table),
-                leases: Some(*leases),
-                statics: Some(*statics),
-                unexplained: Some(*unexplained),
-                flows: Some(*flows),
-                ..Self::default()
-            },
-            Event::TableRestored { table, leases } => {
-                Self { event: code, table: Some(table), count: Some(*leases), ..Self::default() }
-            }
-            Event::TableRepaired { table, removed, restored, flows } => Self {
-                event: code,
-                table: Some(table),
-                elements_removed: Some(*removed),
-                elements_restored: Some(*restored),
-                flows: Some(*flows),
-                ..Self::default()
-            },
-            Event::JournalLost { lines } => Self { event: code, count: Some(*lines), ..Self::default() },
-            Event::CapReached(Reached { cap, party, count }) => Self {
-                event: code,
-                cap: Some(cap.code()),
-                client: party.client.map(Client::address),
-                agent: party.agent.as_ref().map(Agent::as_str),
-                count: Some(usize::try_from(*count).unwrap_or(usize::MAX)),
-                ..Self::default()
-            },
-            Event::Stopped { cause } => Self { event: code, cause: Some(cause), ..Self::default() },
-        }
     }
 }

@@ -286,7 +286,7 @@ fn evidence(report: &mut Report<'_>, before: u64) -> Result<(), Error> {
     report.check(told, &format!("{} lines", denials.len()), !denials.is_empty() && agents).map_err(written())?;
     if let Some(line) = denials.first() {
         let field = |name: &str| Some(format!("{name}={}", line.get(name)?.as_str()?));
-        let told: Vec<_> = ["name", "type", "client", "agent", "reason"].into_iter().filter_map(field).collect();
+        let told: Vec<_> = ["hostname", "type", "client", "agent", "reason"].into_iter().filter_map(field).collect();
         report.show(&told.join(" ")).map_err(written())?;
     }
     if let Some((number, text)) = package::line_about(DENIED) {
@@ -300,5 +300,5 @@ fn evidence(report: &mut Report<'_>, before: u64) -> Result<(), Error> {
 fn denials(journal: &str) -> Vec<Value> {
     let lines = journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is = |line: &Value, field: &str, wanted: &str| line.get(field).and_then(Value::as_str) == Some(wanted);
-    lines.filter(|line| is(line, "event", "query.denied") && is(line, "name", DENIED)).collect()
+    lines.filter(|line| is(line, "event", "query.denied") && is(line, "hostname", DENIED)).collect()
 }

@@ -19,6 +19,7 @@ use crate::core::config::{DenyAnswer, Dns, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
+use crate::core::process::Traced;
 use crate::core::query::{Client, Query, RecordKind};
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
@@ -200,7 +201,16 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let wire = reply.with(encoded, ttl, Rcode::NoError, None);
         let removed = screened.removed.clone();
         let (ttl, micros) = (ttl.as_secs(), micros_since(started));
-        self.report.report(Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, micros });
+        self.report.report(Event::QueryAnswered {
+            subject,
+            policies,
+            opened,
+            openings,
+            removed,
+            ttl,
+            micros,
+            would_deny: None,
+        });
         wire
     }
 
@@ -212,7 +222,13 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let no_such_name = screened.negative == Some(Negative::NoSuchName);
         let rcode = if no_such_name { Rcode::NxDomain } else { Rcode::NoError };
         let wire = reply.with(encoded, ttl, rcode, None);
-        self.report.report(Event::QueryEmpty { subject, policies, no_such_name, micros: micros_since(started) });
+        self.report.report(Event::QueryEmpty {
+            subject,
+            policies,
+            no_such_name,
+            micros: micros_since(started),
+            would_deny: None,
+        });
         wire
     }
 
@@ -265,13 +281,18 @@ impl<G: Pass, R: Report> Handler<G, R> {
         if let Some(cap) = Cap::behind(denial.reason) {
             self.met(cap, subject.client);
         }
-        self.report.report(Event::QueryDenied { subject, denial });
+        self.report.report(Event::QueryDenied { subject, denial, process: Traced::Unasked, sinkhole: None });
         wire
     }
 
     fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason) -> Vec<u8> {
         let error = ExtendedError { code: extended::PROHIBITED, text: reason.to_string() };
-        self.report.report(Event::QueryDenied { subject, denial: Denial::by_default(reason) });
+        self.report.report(Event::QueryDenied {
+            subject,
+            denial: Denial::by_default(reason),
+            process: Traced::Unasked,
+            sinkhole: None,
+        });
         reply.bare(Rcode::Refused, Some(&error))
     }
 
@@ -338,7 +359,13 @@ impl<G: Pass, R: Report> Handler<G, R> {
             }
         };
         let wire = self.local(reply, answer::minimal_any(request));
-        self.report.report(Event::QueryEmpty { subject, policies, no_such_name: false, micros: micros_since(started) });
+        self.report.report(Event::QueryEmpty {
+            subject,
+            policies,
+            no_such_name: false,
+            micros: micros_since(started),
+            would_deny: None,
+        });
         wire
     }
 

@@ -150,7 +150,7 @@ impl Counters {
                 self.empty.inc();
                 self.observe(*micros);
             }
-            Event::QueryDenied { subject, denial } => {
+            Event::QueryDenied { subject, denial, .. } => {
                 self.denied.inc();
                 let labels = DeniedLabels { agent: AgentLabel(subject.agent.clone()), reason: denial.reason.code() };
                 self.denials.get_or_create_owned(&labels).inc();
@@ -165,7 +165,16 @@ impl Counters {
             Event::CapReached(Reached { cap, count, .. }) => {
                 self.caps.get_or_create_owned(&CapLabels { cap: cap.code() }).inc_by(*count);
             }
-            Event::PolicyLoaded { .. }
+            Event::LeaseOpened(_)
+            | Event::LeaseRefreshed(_)
+            | Event::LeaseExpired(_)
+            | Event::ConnectDenied { .. }
+            | Event::PacketDropped { .. }
+            | Event::PacketsSummarised { .. }
+            | Event::PacketsLost { .. }
+            | Event::TrafficCounted { .. }
+            | Event::AuditMode { .. }
+            | Event::PolicyLoaded { .. }
             | Event::PolicyRefused { .. }
             | Event::ConfigLoaded { .. }
             | Event::ConfigRefused { .. }

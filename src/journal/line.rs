@@ -1,13 +1,15 @@
 //! What an event looks like: as a line of JSON, and as a line for people.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use serde::Serialize;
 
 use super::writer::Entry;
 use crate::core::cap::Reached;
 use crate::core::decision::PolicyId;
-use crate::core::event::{Event, Subject};
+use crate::core::event::{Event, Flow, LeaseTold, Subject};
+use crate::core::process::Traced;
+use crate::core::query::{Agent, Client};
 
 /// Appends `entry` to `lines` as JSON: `time` first (RFC 3339, UTC,
 /// microseconds), then the event's own fields.
@@ -31,21 +33,62 @@ pub(super) struct Spoken<'a>(pub(super) &'a Event);
 impl fmt::Display for Spoken<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, .. } => {
+            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, would_deny, .. } => {
                 write!(formatter, "answered {}", Asked(subject))?;
                 listed(formatter, " = ", opened.iter())?;
                 listed(formatter, " on ", openings.iter())?;
                 write!(formatter, " for {ttl}s")?;
                 listed(formatter, ", without ", removed.iter())?;
-                by(formatter, policies)
+                by(formatter, policies)?;
+                listed(formatter, "; would deny: ", would_deny.iter())
             }
-            Event::QueryEmpty { subject, policies, no_such_name, .. } => {
+            Event::QueryEmpty { subject, policies, no_such_name, would_deny, .. } => {
                 let what = if *no_such_name { "no such name" } else { "no such record" };
                 write!(formatter, "answered {}: {what}", Asked(subject))?;
-                by(formatter, policies)
+                by(formatter, policies)?;
+                listed(formatter, "; would deny: ", would_deny.iter())
             }
-            Event::QueryDenied { subject, denial } => write!(formatter, "denied {}: {denial}", Asked(subject)),
+            Event::QueryDenied { subject, denial, process, sinkhole } => {
+                write!(formatter, "denied {}: {denial}", Asked(subject))?;
+                listed(formatter, ", sent to ", sinkhole.iter())?;
+                asked_by(formatter, process)
+            }
             Event::QueryFailed { subject, failure, .. } => write!(formatter, "failed {}: {failure}", Asked(subject)),
+            Event::LeaseOpened(told) => write!(formatter, "opened {}", Told(told)),
+            Event::LeaseRefreshed(told) => write!(formatter, "refreshed {}", Told(told)),
+            Event::LeaseExpired(told) => write!(formatter, "expired {}", Told(told)),
+            Event::ConnectDenied { flow, hostname, denial, process } => {
+                write!(formatter, "denied {} connecting to {hostname}", Sender(flow.agent.as_ref(), flow.client))?;
+                if let Some(port) = flow.port {
+                    write!(formatter, ":{port}")?;
+                }
+                write!(formatter, " ({}): {denial}", flow.protocol)?;
+                asked_by(formatter, process)
+            }
+            Event::PacketDropped { flow, flags, hostnames, hostnames_of_others, process } => {
+                write!(formatter, "dropped {}", Sent(flow))?;
+                listed(formatter, " ", Some(flags).filter(|flags| !flags.is_empty()).into_iter())?;
+                listed(formatter, ", an address last answered for ", hostnames.iter())?;
+                listed(formatter, ", and to others for ", hostnames_of_others.iter())?;
+                asked_by(formatter, process)
+            }
+            Event::PacketsSummarised { client, agent, packets, millis, most } => {
+                let sender = Sender(agent.as_ref(), *client);
+                write!(formatter, "dropped {packets} more packets of {sender} in {millis} ms")?;
+                listed(formatter, ", most of them ", most.iter().map(Sent))
+            }
+            Event::PacketsLost { times } => {
+                write!(formatter, "the kernel dropped packets faster than they could be told of, {times} times")
+            }
+            Event::TrafficCounted { flow, hostnames, connections, packets, bytes } => {
+                write!(formatter, "counted {}", Sent(flow))?;
+                listed(formatter, ", known as ", hostnames.iter())?;
+                write!(formatter, ": {connections} connections, {packets} packets, {bytes} octets")
+            }
+            Event::AuditMode { would_deny } => write!(
+                formatter,
+                "AUDIT MODE: nothing is denied and everything is open; {would_deny} questions would have been denied"
+            ),
             Event::PolicyLoaded { path, policies, warnings } => {
                 write!(formatter, "policy {path} is in force: {policies} policies")?;
                 listed(formatter, "; ", warnings.iter().map(|warning| warning.escape_debug()))
@@ -101,15 +144,69 @@ impl fmt::Display for Spoken<'_> {
     }
 }
 
+/// Who sends: the agent and its address.
+struct Sender<'a>(Option<&'a Agent>, Client);
+
+impl fmt::Display for Sender<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(agent) => write!(formatter, "{agent} ({})", self.1),
+            None => write!(formatter, "{}", self.1),
+        }
+    }
+}
+
+struct Sent<'a>(&'a Flow);
+
+impl fmt::Display for Sent<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Flow { client, agent, address, protocol, port, .. } = self.0;
+        write!(formatter, "{} to {address}", Sender(agent.as_ref(), *client))?;
+        listed(formatter, " port ", port.iter())?;
+        write!(formatter, " {protocol}")
+    }
+}
+
+struct Told<'a>(&'a LeaseTold);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeaseTold { client, agent, name, addresses, openings, seconds } = self.0;
+        write!(formatter, "{name} for {}", Sender(agent.as_ref(), *client))?;
+        listed(formatter, " = ", addresses.iter())?;
+        listed(formatter, " on ", openings.iter())?;
+        if *seconds > 0 { write!(formatter, " for {seconds}s") } else { Ok(()) }
+    }
+}
+
+/// Who did it, and who started that.
+fn asked_by(formatter: &mut fmt::Formatter<'_>, process: &Traced) -> fmt::Result {
+    match process {
+        Traced::Found(process) => {
+            let chain = iter::successors(Some(&**process), |process| process.parent_process.as_deref());
+            for (index, process) in chain.enumerate() {
+                let said = if process.cmd_line.is_empty() { &process.name } else { &process.cmd_line };
+                write!(
+                    formatter,
+                    "{}{}[{}]",
+                    if index == 0 { "; by " } else { " <- " },
+                    said.escape_debug(),
+                    process.pid
+                )?;
+            }
+            Ok(())
+        }
+        Traced::Missing(why) => write!(formatter, "; process {}", why.code()),
+        Traced::Unasked => Ok(()),
+    }
+}
+
 struct Asked<'a>(&'a Subject);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Subject { client, agent, name, kind } = self.0;
-        match agent {
-            Some(agent) => write!(formatter, "{agent} ({client}) {name} {kind}"),
-            None => write!(formatter, "{client} {name} {kind}"),
-        }
+        write!(formatter, "{} {name} {kind}", Sender(agent.as_ref(), *client))
     }
 }
 

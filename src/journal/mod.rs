@@ -146,7 +146,7 @@ impl Report for Journal {
     fn report(&self, event: Event) {
         let now = Timestamp::now();
         self.counters.count(&event);
-        if let Event::QueryDenied { subject, denial } = &event {
+        if let Event::QueryDenied { subject, denial, .. } = &event {
             self.denials.lock().unwrap_or_else(PoisonError::into_inner).add(subject, denial, now);
         }
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::*;
 use crate::core::decision::{Denial, Failure, PolicyId, Reason};
 use crate::core::event::Subject;
+use crate::core::process::Traced;
 use crate::core::query::{Agent, Client, RecordKind};
 
 fn subject(agent: Option<&str>, name: &str) -> Subject {
@@ -19,7 +20,7 @@ fn subject(agent: Option<&str>, name: &str) -> Subject {
 
 fn denied(agent: Option<&str>, name: &str) -> Event {
     let denial = Denial { reason: Reason::Forbidden, policies: vec![PolicyId::new("no-telemetry")] };
-    Event::QueryDenied { subject: subject(agent, name), denial }
+    Event::QueryDenied { subject: subject(agent, name), denial, process: Traced::Unasked, sinkhole: None }
 }
 
 fn failed() -> Event {
@@ -46,7 +47,7 @@ fn every_event_is_one_json_line_in_a_file_others_cannot_read() {
     let time = lines[0]["time"].as_str().unwrap();
     assert_eq!((time.len(), time.ends_with('Z')), ("2026-01-01T00:00:00.123456Z".len(), true), "{time}");
     assert_eq!(lines[0]["event"], "query.denied");
-    assert_eq!(lines[0]["name"], "telemetry.example.com");
+    assert_eq!(lines[0]["hostname"], "telemetry.example.com");
     assert_eq!(lines[0]["policies"], serde_json::json!(["no-telemetry"]));
     assert_eq!(lines[3]["cause"], "SIGTERM");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);

@@ -128,6 +128,8 @@ fn tell(event: &Event) {
         Event::QueryFailed { .. }
         | Event::TableRestored { .. }
         | Event::TableRepaired { .. }
+        | Event::PacketsLost { .. }
+        | Event::AuditMode { .. }
         | Event::CapReached(_)
         | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
@@ -139,8 +141,14 @@ fn tell(event: &Event) {
         | Event::QueryAnswered { .. }
         | Event::QueryEmpty { .. }
         | Event::QueryDenied { .. }
+        | Event::LeaseOpened(_)
+        | Event::LeaseExpired(_)
+        | Event::ConnectDenied { .. }
+        | Event::PacketDropped { .. }
+        | Event::PacketsSummarised { .. }
         | Event::TableAdopted { .. }
         | Event::WallUp { .. }
         | Event::Stopped { .. } => tracing::info!("{line}"),
+        Event::LeaseRefreshed(_) | Event::TrafficCounted { .. } => tracing::debug!("{line}"),
     }
 }

@@ -15,7 +15,7 @@ const WIDTH: usize = 80;
 #[derive(Debug, Deserialize)]
 struct Line {
     event: String,
-    #[serde(default)]
+    #[serde(default, rename = "hostname")]
     name: String,
     #[serde(default)]
     reason: Option<String>,
@@ -120,10 +120,10 @@ mod tests {
 
     const JOURNAL: &str = r#"
 {"time":"2026-01-01T00:00:00Z","event":"wall.up","table":"cedarwall"}
-{"event":"query.answered","name":"registry.example.com","policies":["claude-registry"]}
-{"event":"query.answered","name":"registry.example.com","policies":["claude-registry"]}
-{"event":"query.denied","name":"telemetry.example.com","reason":"not_permitted","policies":[]}
-{"event":"query.denied","name":"evil.example.net","reason":"forbidden","policies":["no-evil"]}
+{"event":"query.answered","hostname":"registry.example.com","policies":["claude-registry"]}
+{"event":"query.answered","hostname":"registry.example.com","policies":["claude-registry"]}
+{"event":"query.denied","hostname":"telemetry.example.com","reason":"not_permitted","policies":[]}
+{"event":"query.denied","hostname":"evil.example.net","reason":"forbidden","policies":["no-evil"]}
 half a li"#;
 
     #[test]
@@ -142,7 +142,7 @@ half a li"#;
     fn a_flood_of_long_names_stays_short_and_narrow() {
         let line = |number: u32| {
             format!(
-                "{{\"event\":\"query.denied\",\"name\":\"{number:0>200}.example.net\",\"reason\":\"not_permitted\"}}\n"
+                "{{\"event\":\"query.denied\",\"hostname\":\"{number:0>200}.example.net\",\"reason\":\"not_permitted\"}}\n"
             )
         };
         let text = Summary::of(&(0..1000).map(line).collect::<String>()).to_string();

@@ -1,0 +1,5 @@
+//! What can be learned from a journal afterwards: its lines, read again.
+//!
+//! Text in, values out: who opens the files is an edge.
+
+pub mod record;

@@ -1,0 +1,71 @@
+//! [`Record`]: one line of a journal, as [`Event`](crate::core::event::Event)
+//! wrote it.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::core::process::Process;
+
+/// One event as a journal keeps it. A field that the event does not have is
+/// empty; a field that this release does not know is passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each field is documented in the reference of events, docs/EVENTS.md")]
+pub struct Record {
+    pub time: Timestamp,
+    pub id: String,
+    pub version: u32,
+    pub event: String,
+    pub client: Option<IpAddr>,
+    pub agent: Option<String>,
+    pub hostname: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub reason: Option<String>,
+    pub policies: Vec<String>,
+    pub would_deny: Option<WouldDeny>,
+    pub opened: Vec<IpAddr>,
+    pub removed: Vec<IpAddr>,
+    pub ports: Vec<String>,
+    pub ttl: Option<u32>,
+    pub micros: Option<u64>,
+    pub no_such_name: Option<bool>,
+    pub sinkhole: Option<IpAddr>,
+    pub process: Option<Process>,
+    pub process_missing: Option<String>,
+    pub source_port: Option<u16>,
+    pub address: Option<IpAddr>,
+    pub protocol: Option<String>,
+    pub port: Option<u16>,
+    pub tcp_flags: Option<String>,
+    pub hostnames: Vec<String>,
+    pub hostnames_of_others: Vec<String>,
+    pub connections: Option<u64>,
+    pub packets: Option<u64>,
+    pub bytes: Option<u64>,
+    pub millis: Option<u64>,
+    pub seconds: Option<u64>,
+    pub count: Option<u64>,
+    pub path: Option<String>,
+    pub cap: Option<String>,
+    pub cause: Option<String>,
+}
+
+/// What audit mode let through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WouldDeny {
+    /// [`Reason::code`](crate::core::decision::Reason::code).
+    pub reason: String,
+    /// The policies that would have decided.
+    pub policies: Vec<String>,
+}
+
+impl Record {
+    /// Reads one line; `None` where it is no event.
+    pub fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok().filter(|record: &Self| !record.event.is_empty())
+    }
+}

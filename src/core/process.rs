@@ -1,0 +1,74 @@
+//! [`Process`]: the program that asked or connected, as far as evidence goes.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A process of a client, and the processes it descends from, up to the first
+/// of its container. Field names are those of OCSF's `process` object where it
+/// has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number, as the daemon's host counts.
+    pub pid: u32,
+    /// Its short name (`/proc/PID/comm`).
+    pub name: String,
+    /// The program file, as the process itself sees it; absent where it cannot
+    /// be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its arguments, separated by spaces; what looks like a secret is masked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cmd_line: String,
+    /// The effective user's number, as the daemon's host counts.
+    pub uid: u32,
+    /// That user's name, where the host has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The container's id, where the control group tells one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The process that started it; absent at the container's first process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_process: Option<Box<Self>>,
+}
+
+/// What is known of who did it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Traced {
+    /// This process holds the socket.
+    Found(Arc<Process>),
+    /// It could not be said.
+    Missing(Untraced),
+    /// Nobody looked: tracing is off.
+    #[default]
+    Unasked,
+}
+
+/// Why it could not be said which process it was. Nothing is guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Untraced {
+    /// The socket was closed, or its process had ended.
+    Gone,
+    /// The client's address is in no network namespace of this host.
+    NotHere,
+    /// The daemon may not look.
+    NotAllowed,
+    /// Looking took longer than a denial may be held.
+    TooSlow,
+}
+
+impl Untraced {
+    /// A stable word for the journal.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::NotHere => "not_here",
+            Self::NotAllowed => "not_allowed",
+            Self::TooSlow => "too_slow",
+        }
+    }
+}
