@@ -20,15 +20,20 @@ impl fmt::Display for Printable<'_> {
 }
 
 /// The same JSON as `line`, with such characters written as JSON's own escapes.
-/// They stand in strings alone, so it means what it meant.
+/// They stand in strings alone, but for those that are white space between
+/// values and in no string, so it means what it meant.
 pub fn json_line(line: &str) -> String {
     let mut printable = String::with_capacity(line.len());
     for (plain, steering) in parts(line) {
         printable.push_str(plain);
-        if let Some(character) = steering {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                printable.push_str(&format!("\\u{unit:04x}"));
+        match steering {
+            Some('\t' | '\n' | '\r') => printable.push(' '),
+            Some(character) => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    printable.push_str(&format!("\\u{unit:04x}"));
+                }
             }
+            None => {}
         }
     }
     printable
@@ -78,5 +83,6 @@ mod tests {
         let line = json_line(&value.to_string());
         assert!(!line.chars().any(steers), "{line}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
+        assert_eq!(json_line("{\t\"a\":\r1}"), "{ \"a\": 1}");
     }
 }

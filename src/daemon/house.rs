@@ -1,5 +1,6 @@
 //! What the daemon tells its operator.
 
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -73,6 +74,11 @@ impl DaemonHouse {
     }
 }
 
+/// The path as somebody elsewhere has to write it.
+fn whole(path: &Path) -> String {
+    absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 fn named(view: &StaticView) -> String {
     format!("{} {}/{}", view.grant.addresses(), spell(view.grant.ports), view.grant.protocol)
 }
@@ -101,7 +107,7 @@ impl House for DaemonHouse {
             interfaces: interfaces.iter().map(|interface| interface.as_str().to_owned()).collect(),
             listen: config.dns.listen.iter().map(ToString::to_string).collect(),
             upstream: config.dns.upstream.iter().map(ToString::to_string).collect(),
-            journal: config.journal.path.as_ref().map(|path| path.display().to_string()),
+            journal: config.journal.path.as_deref().map(whole),
             policy: config.policy.path.display().to_string(),
             policies: self.in_force.load().policy.len(),
             loaded_at,

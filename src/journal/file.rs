@@ -68,7 +68,11 @@ impl JournalFile {
         }
         let done = match fs::metadata(&self.path) {
             Ok(found) if is_same(&found, &ours) => {
-                if self.is_full(&ours, octets, now) { self.turn_over() } else { Ok(()) }
+                if self.is_full(&ours, octets, now) {
+                    self.turn_over()
+                } else {
+                    Ok(())
+                }
             }
             Ok(_) => self.begin_anew(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.begin_anew(),

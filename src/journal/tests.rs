@@ -260,7 +260,7 @@ async fn a_slow_reader_holds_nobody_and_is_told_what_it_missed() {
 /// A line of 100 octets that happened so many seconds after the first.
 fn hundred(number: u32, seconds: i64) -> (Vec<u8>, Timestamp) {
     let time = Timestamp::from_second(1_767_258_000 + seconds).unwrap();
-    let line = format!("{{\"time\":\"{time:.6}\",\"event\":\"query.failed\",\"count\":{number:04}}}");
+    let line = format!("{{\"time\":\"{time:.6}\",\"event\":\"query.failed\",\"count\":{number}}}");
     (format!("{line:<99}\n").into_bytes(), time)
 }
 
@@ -343,7 +343,7 @@ fn a_half_line_that_a_killed_daemon_left_spoils_no_other() {
     append(&mut file(&path, 1000, 1), 7, 0);
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 2, "{text}");
-    assert!(text.lines().nth(1).unwrap().contains("0007"), "{text}");
+    assert!(text.lines().nth(1).unwrap().contains("\"count\":7}"), "{text}");
 }
 
 #[test]

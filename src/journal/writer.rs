@@ -183,9 +183,8 @@ fn tell(event: &Event) {
         | Event::WallUp { .. }
         | Event::Stopped { .. } => tracing::info!("{line}"),
         // The answer to the question has said so already.
-        Event::LeaseOpened(_)
-        | Event::LeaseRefreshed(_)
-        | Event::LeaseExpired(_)
-        | Event::TrafficCounted { .. } => tracing::debug!("{line}"),
+        Event::LeaseOpened(_) | Event::LeaseRefreshed(_) | Event::LeaseExpired(_) | Event::TrafficCounted { .. } => {
+            tracing::debug!("{line}")
+        }
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use self::table::{Document, Spotted, Table};
 use self::value::{
-    agent, client, duration, file_path, interface, keyword, listener, policy_mode, range, size, socket_path, table_name,
-    upstream,
+    agent, client, duration, file_path, interface, keyword, listener, policy_mode, range, size, socket_path,
+    table_name, upstream,
 };
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,

@@ -64,11 +64,7 @@ pub(crate) fn all() -> Vec<Event> {
             process: Traced::Unasked,
             sinkhole: None,
         },
-        Event::QueryFailed {
-            subject: subject("api.example.com"),
-            failure: Failure::UpstreamSilent,
-            micros: 4_000_112,
-        },
+        Event::QueryFailed { subject: subject("api.example.com"), failure: Failure::UpstreamSilent, micros: 4_000_112 },
         Event::LeaseOpened(lease(75)),
         Event::LeaseRefreshed(lease(75)),
         Event::LeaseExpired(lease(0)),
@@ -86,13 +82,7 @@ pub(crate) fn all() -> Vec<Event> {
             hostnames_of_others: texts(&["telemetry.example.com"]),
             process: Traced::Found(Arc::new(process())),
         },
-        Event::PacketsSummarised {
-            client,
-            agent: agent(),
-            packets: 93_114,
-            millis: 1000,
-            most: Some(flow(None)),
-        },
+        Event::PacketsSummarised { client, agent: agent(), packets: 93_114, millis: 1000, most: Some(flow(None)) },
         Event::PacketsLost { times: 3 },
         Event::TrafficCounted {
             flow: flow(None),
@@ -137,6 +127,31 @@ pub(crate) fn all() -> Vec<Event> {
         }),
         Event::Stopped { cause: "SIGTERM" },
     ]
+}
+
+/// The same events where they have other fields than in [`all`].
+pub(crate) fn more() -> Vec<Event> {
+    let whose = [Traced::Found(Arc::new(process())), Traced::Missing(Untraced::TooSlow)];
+    let with = |process: &Traced| {
+        all()
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::QueryDenied { subject, denial, .. } => {
+                    let sinkhole = Some("198.18.0.7".parse().unwrap());
+                    Some(Event::QueryDenied { subject, denial, process: process.clone(), sinkhole })
+                }
+                Event::ConnectDenied { flow, hostname, denial, .. } => {
+                    Some(Event::ConnectDenied { flow, hostname, denial, process: process.clone() })
+                }
+                Event::PacketDropped { flow, flags, hostnames, hostnames_of_others, .. } => {
+                    let process = process.clone();
+                    Some(Event::PacketDropped { flow, flags, hostnames, hostnames_of_others, process })
+                }
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    whose.iter().flat_map(with).collect()
 }
 
 /// The line that the reference shows of `event`, without its end.

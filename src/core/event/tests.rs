@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::samples;
 use super::*;
+use crate::core::cap::Cap;
 
 /// The place of each kind in [`samples::all`]. A kind that is added has to be
 /// given one here, and then a sample.
@@ -86,7 +87,7 @@ fn ids_are_ordered_as_texts_over_events_and_starts() {
 fn reference() -> BTreeMap<String, (BTreeSet<String>, String)> {
     let page = std::fs::read_to_string("docs/EVENTS.md").unwrap();
     let sections = page.split("\n### `").skip(1).map(|section| {
-        let (code, body) = section.split_once('`').unwrap();
+        let (code, body) = section.split("\n## ").next().unwrap().split_once('`').unwrap();
         let rows = body.lines().filter_map(|line| line.strip_prefix("| `"));
         let names: BTreeSet<_> = rows.map(|row| row.split_once('`').unwrap().0.to_owned()).collect();
         let example = body.split("```json\n").nth(1).unwrap_or_else(|| panic!("{code} has no example"));
@@ -103,19 +104,30 @@ fn the_reference_has_every_event_and_every_field_and_no_other() {
     for event in samples::all() {
         let (documented, example) = &reference[event.code()];
         let common = ["time", "id", "version", "event"];
-        let written: BTreeSet<_> = parsed(&event).keys().filter(|name| !common.contains(&name.as_str())).cloned().collect();
+        let others = samples::more().into_iter().filter(|other| other.code() == event.code());
+        let lines = std::iter::once(event.clone()).chain(others).map(|event| parsed(&event));
+        let names = lines.flat_map(|fields| fields.keys().cloned().collect::<Vec<_>>());
+        let written: BTreeSet<_> = names.filter(|name| !common.contains(&name.as_str())).collect();
         assert_eq!(*documented, written, "fields of {}", event.code());
         assert_eq!(*example, samples::line(&event), "the example of {}", event.code());
     }
 }
 
-#[test]
-fn the_reference_explains_every_part_of_a_process_and_no_other() {
+/// What the table below this heading of the reference explains.
+fn explained(heading: &str) -> BTreeSet<String> {
     let page = std::fs::read_to_string("docs/EVENTS.md").unwrap();
-    let section = page.split("\n## A process\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let section = page.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
-    let documented: BTreeSet<_> = rows.map(|row| row.split_once('`').unwrap().0).collect();
+    rows.map(|row| row.split_once('`').unwrap().0.to_owned()).collect()
+}
+
+#[test]
+fn the_reference_explains_every_word_and_every_part_of_a_process_and_no_other() {
     let Event::QueryDenied { process: Traced::Found(process), .. } = &samples::all()[2] else { panic!() };
-    let value = serde_json::to_value(&**process).unwrap();
-    assert_eq!(documented, value.as_object().unwrap().keys().map(String::as_str).collect());
+    let process = serde_json::to_value(&**process).unwrap();
+    assert_eq!(explained("A process"), process.as_object().unwrap().keys().cloned().collect());
+    let words = |codes: &[&str]| codes.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    assert_eq!(explained("Reasons"), words(&Reason::ALL.map(Reason::code)));
+    assert_eq!(explained("Failures"), words(&Failure::ALL.map(Failure::code)));
+    assert_eq!(explained("Caps"), words(&Cap::ALL.map(Cap::code)));
 }

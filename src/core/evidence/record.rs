@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_field_of_every_event_is_read_again() {
-        for event in samples::all() {
+        for event in samples::all().into_iter().chain(samples::more()) {
             let line = samples::line(&event);
             let record = Record::parse(&line).unwrap_or_else(|| panic!("{line}"));
             let mut again = serde_json::to_value(&record).unwrap();

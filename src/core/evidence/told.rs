@@ -260,7 +260,9 @@ mod tests {
 
     #[test]
     fn what_others_wrote_cannot_steer_a_terminal() {
-        let text = told(r#"{"event":"query.denied","hostname":"\u001b[2J\u202ea","reason":"x\ty","process":{"pid":1,"name":"\u009b31m","uid":0}}"#);
+        let text = told(
+            r#"{"event":"query.denied","hostname":"\u001b[2J\u202ea","reason":"x\ty","process":{"pid":1,"name":"\u009b31m","uid":0}}"#,
+        );
         assert!(!text.chars().any(steers), "{text:?}");
         assert!(text.contains("\\u{1b}[2J\\u{202e}a"), "{text}");
     }

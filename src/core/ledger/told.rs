@@ -76,15 +76,9 @@ impl Plan {
     /// Takes note of what opening what is `wanted` means for its name. Of
     /// several questions for one name there is one turn.
     pub(super) fn note(&mut self, turn: Turn, wanted: &Wanted, until: Moment) {
-        let noted =
-            self.turns.entry((wanted.client, wanted.name.clone())).or_insert_with_key(|(client, name)| LeaseTurn {
-                turn,
-                client: *client,
-                name: name.clone(),
-                addresses: Vec::new(),
-                openings: Vec::new(),
-                until,
-            });
+        let noted = self.turns.entry((wanted.client, wanted.name.clone())).or_insert_with_key(|(client, name)| {
+            LeaseTurn { turn, client: *client, name: name.clone(), addresses: Vec::new(), openings: Vec::new(), until }
+        });
         noted.turn = noted.turn.max(turn);
         noted.until = noted.until.max(until);
         for grant in &wanted.grants {

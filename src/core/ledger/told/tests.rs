@@ -83,6 +83,9 @@ fn a_refresh_is_told_only_when_it_prolongs() {
     let mut ledger = Ledger::new(SETTINGS);
     open(&mut ledger, at(0), &[wanted("a.example.com", &[A], 60)]);
     assert_eq!(short(&open(&mut ledger, at(0), &[wanted("a.example.com", &[A], 30)])), []);
+    // Permitted anew, by another policy, and for no longer.
+    let anew = Wanted { generation: Generation::FIRST.next(), ..wanted("a.example.com", &[A], 30) };
+    assert_eq!(short(&open(&mut ledger, at(0), &[anew])), []);
     let longer = open(&mut ledger, at(40), &[wanted("a.example.com", &[A], 60)]);
     assert_eq!(short(&longer), [told(Turn::Refreshed, "a.example.com", &[A])]);
     // The same addresses under another name are another lease.
