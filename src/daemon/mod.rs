@@ -8,12 +8,16 @@
 mod adoption;
 mod background;
 mod house;
+mod packets;
+mod principals;
 mod reading;
 mod reload;
 mod service;
 mod standing;
 mod statics;
+mod traffic;
 mod watching;
+mod witness;
 
 use std::io;
 use std::path::Path;
@@ -31,10 +35,14 @@ use tokio::time::timeout;
 use self::adoption::Adoption;
 use self::background::Background;
 use self::house::DaemonHouse;
+use self::packets::Packets;
+use self::principals::Principals;
 use self::reading::{Fingerprint, Present};
 use self::reload::{Parts, Reloader};
 use self::service::ServiceManager;
 use self::standing::Reloading;
+use self::traffic::TrafficTeller;
+use self::witness::Witness;
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode, PolicySettings};
@@ -149,9 +157,13 @@ async fn stand(
     }));
     let forwarder = Forwarder::new(&config.dns, screening(config));
     let gate = Gate::new(Arc::clone(&in_force), forwarder.clone(), firewall.clone(), config.names);
+    let witness = Witness::new(Arc::clone(journal));
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
-    let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));
+    let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
+    let principals = Principals::new(clients.clone(), config.wall.mode.is_sidecar());
+    let packets = Packets::start(config, witness.clone(), principals.clone(), packets::Hooks::default())?;
+    let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals)?;
 
     let parts = Parts {
         in_force: Arc::clone(&in_force),
@@ -191,6 +203,8 @@ async fn stand(
     if drained.is_err() {
         tracing::warn!("some queries were still in flight after {} s", DRAIN.as_secs());
     }
+    // Each tells what it has left.
+    drop((packets, traffic));
     journal.report(Event::Stopped { cause });
     Ok(())
 }
