@@ -19,7 +19,8 @@ use tokio::time::timeout;
 
 use super::socket::ControlSocket;
 use super::{
-    DenialReport, Error, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport, RevokeRequest, Status,
+    DenialReport, Error, ExposureRow, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport,
+    RevokeRequest, Status, TrafficRow,
 };
 use crate::journal::Journal;
 
@@ -79,6 +80,8 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/status", get(status::<H>))
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
+        .route("/exposure", get(exposure::<H>))
+        .route("/traffic", post(traffic::<H>))
         .route("/reload", post(reload::<H>))
         .route("/revoke", post(revoke::<H>))
         .with_state(desk)
@@ -101,6 +104,14 @@ async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
 
 async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
     Json(desk.house.leases().await)
+}
+
+async fn exposure<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<ExposureRow>> {
+    Json(desk.house.exposure().await)
+}
+
+async fn traffic<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<TrafficRow>> {
+    Json(desk.house.traffic().await)
 }
 
 async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadReport>, (StatusCode, String)> {
@@ -138,6 +149,11 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CounterLabels {
     counter: String,
 }
@@ -156,6 +172,7 @@ async fn register_house<H: House>(registry: &mut Registry, house: &H) {
     }
 
     register_reloads(registry, &status);
+    register_exposure(registry, &house.exposure().await);
 
     let ready = Gauge::<i64>::default();
     ready.set(i64::from(house.is_ready()));
@@ -171,6 +188,17 @@ async fn register_house<H: House>(registry: &mut Registry, house: &H) {
     }
     registry.register("kernel_packets", "Packets by the nftables counter that counted them", packets);
     registry.register("kernel_bytes", "Octets by the nftables counter that counted them", bytes);
+}
+
+fn register_exposure(registry: &mut Registry, exposure: &[ExposureRow]) {
+    let names = Family::<VerdictLabels, Gauge>::default();
+    for (verdict, is_denied) in [("denied", true), ("permitted", false)] {
+        let others = exposure.iter().flat_map(|row| &row.others);
+        let count = others.filter(|other| other.denied == is_denied).count();
+        names.get_or_create_owned(&VerdictLabels { verdict }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let help = "Other names known of open addresses, by what the policy says of them; each counts for each client";
+    registry.register("exposed_names", help, names);
 }
 
 fn register_reloads(registry: &mut Registry, status: &HouseStatus) {

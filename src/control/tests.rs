@@ -41,6 +41,29 @@ impl House for ToyHouse {
         }]
     }
 
+    async fn exposure(&self) -> Vec<ExposureRow> {
+        let other = |name: &str, denied| ExposedName {
+            name: name.into(),
+            denied,
+            reason: denied.then(|| "forbidden".into()),
+            policies: Vec::new(),
+            told_to_client: true,
+            last: "2026-01-01T00:00:00Z".into(),
+        };
+        vec![ExposureRow {
+            client: "10.77.0.2".parse().unwrap(),
+            agent: Some("claude".into()),
+            address: "192.0.2.7".parse().unwrap(),
+            ports: vec!["443/tcp".into()],
+            names: vec!["api.example.com".into()],
+            others: vec![other("a.example.net", true), other("b.example.net", true), other("c.example.net", false)],
+        }]
+    }
+
+    async fn traffic(&self) -> Vec<TrafficRow> {
+        Vec::new()
+    }
+
     async fn reload(&self) -> Result<ReloadReport, String> {
         Ok(ReloadReport { loaded: true, policies: 3, ..ReloadReport::default() })
     }

@@ -8,9 +8,12 @@ use arc_swap::ArcSwap;
 use super::mode_name;
 use super::service::ServiceManager;
 use super::standing::{Reloading, Told};
+use super::exposure::Exposures;
+use super::traffic::TrafficDesk;
 use crate::clients::Clients;
 use crate::control::{
-    House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport, RevokeReport, RevokeRequest,
+    ExposureRow, House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport, RevokeReport,
+    RevokeRequest, TrafficRow,
 };
 use crate::core::config::{Mode, PacketVerdict};
 use crate::core::event::{Event, Report};
@@ -29,6 +32,8 @@ pub(super) struct DaemonHouse {
     reloading: Reloading,
     service: ServiceManager,
     journal: Arc<Journal>,
+    exposures: Exposures,
+    traffic: TrafficDesk,
     started: Instant,
 }
 
@@ -40,8 +45,10 @@ impl DaemonHouse {
         reloading: Reloading,
         service: ServiceManager,
         journal: Arc<Journal>,
+        (exposures, traffic): (Exposures, TrafficDesk),
     ) -> Self {
-        Self { in_force, clients, firewall, reloading, service, journal, started: Instant::now() }
+        let started = Instant::now();
+        Self { in_force, clients, firewall, reloading, service, journal, exposures, traffic, started }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -77,7 +84,7 @@ fn named(view: &StaticView) -> String {
     format!("{} {}/{}", view.grant.addresses(), spell(view.grant.ports), view.grant.protocol)
 }
 
-fn spell(ports: PortRange) -> String {
+pub(super) fn spell(ports: PortRange) -> String {
     if ports == PortRange::ALL { "every".to_owned() } else { ports.to_string() }
 }
 
@@ -121,6 +128,14 @@ impl House for DaemonHouse {
             (&left.names, left.client, &left.address).cmp(&(&right.names, right.client, &right.address))
         });
         rows
+    }
+
+    async fn exposure(&self) -> Vec<ExposureRow> {
+        self.exposures.of(&self.firewall.leases().await, self.in_force.load().law())
+    }
+
+    async fn traffic(&self) -> Vec<TrafficRow> {
+        self.traffic.tell().await
     }
 
     async fn reload(&self) -> Result<ReloadReport, String> {

@@ -7,6 +7,7 @@
 
 mod adoption;
 mod background;
+mod exposure;
 mod house;
 mod packets;
 mod principals;
@@ -34,6 +35,7 @@ use tokio::time::timeout;
 
 use self::adoption::Adoption;
 use self::background::Background;
+use self::exposure::Exposures;
 use self::house::DaemonHouse;
 use self::packets::Packets;
 use self::principals::Principals;
@@ -163,7 +165,8 @@ async fn stand(
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
     let principals = Principals::new(clients.clone(), config.wall.mode.is_sidecar());
     let packets = Packets::start(config, witness.clone(), principals.clone(), packets::Hooks::default())?;
-    let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals)?;
+    let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
+    let insight = (Exposures::new(witness, principals), traffic.desk());
 
     let parts = Parts {
         in_force: Arc::clone(&in_force),
@@ -183,7 +186,7 @@ async fn stand(
 
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal));
+    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));

@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 
 use super::principals::Principals;
 use super::witness::Witness;
+use crate::control::TrafficRow;
 use crate::core::config::TableName;
 use crate::core::event::{Event, Report};
-use crate::core::packet::Way;
+use crate::core::packet::{Way, protocol_name};
 use crate::core::traffic::{Traffic, Volume};
 use crate::nft::inspect;
 
@@ -29,13 +30,17 @@ pub(super) type Volumes = BTreeMap<Way, Volume>;
 /// The thread that reads the counters. Dropped, it tells what is left to be
 /// told and ends.
 pub(super) struct TrafficTeller {
-    requests: Sender<Request>,
+    desk: TrafficDesk,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The way to that thread.
 #[derive(Clone)]
-pub(super) struct TrafficDesk(Sender<Request>);
+pub(super) struct TrafficDesk {
+    requests: Sender<Request>,
+    witness: Witness,
+    principals: Principals,
+}
 
 enum Request {
     Tell(oneshot::Sender<Volumes>),
@@ -49,33 +54,53 @@ impl TrafficTeller {
     /// When there is no thread to be had.
     pub(super) fn start(table: TableName, witness: Witness, principals: Principals) -> io::Result<Self> {
         let (requests, queue) = channel();
+        let desk = TrafficDesk { requests, witness: witness.clone(), principals: principals.clone() };
         let mut reader = Reader { table, witness, principals, complained: false };
         let thread = Builder::new().name("traffic".to_owned()).spawn(move || reader.run(&queue))?;
-        Ok(Self { requests, thread: Some(thread) })
+        Ok(Self { desk, thread: Some(thread) })
     }
 
     /// A desk at which can be asked what went through.
     pub(super) fn desk(&self) -> TrafficDesk {
-        TrafficDesk(self.requests.clone())
+        self.desk.clone()
     }
 }
 
 impl TrafficDesk {
-    /// Has what went through told now; returns all that the kernel counts.
-    /// Empty when the daemon is about to stop.
-    pub(super) async fn tell(&self) -> Volumes {
+    /// Has what went through told now; returns all that the kernel counts, most
+    /// octets first. Empty when the daemon is about to stop.
+    pub(super) async fn tell(&self) -> Vec<TrafficRow> {
         let (reply, volumes) = oneshot::channel();
-        if self.0.send(Request::Tell(reply)).is_err() {
-            return Volumes::new();
+        if self.requests.send(Request::Tell(reply)).is_err() {
+            return Vec::new();
         }
-        volumes.await.unwrap_or_default()
+        let volumes = volumes.await.unwrap_or_default();
+        let mut rows: Vec<_> = volumes.into_iter().map(|(way, volume)| self.row(way, volume)).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.bytes));
+        rows
+    }
+
+    fn row(&self, way: Way, volume: Volume) -> TrafficRow {
+        let (agent, clients) = self.principals.of(way.client);
+        let names = self.witness.sightings().names(&clients, way.address, MOST_NAMES);
+        TrafficRow {
+            client: way.client.address(),
+            agent: agent.map(|agent| agent.to_string()),
+            address: way.address,
+            protocol: protocol_name(way.protocol),
+            port: way.port.unwrap_or(0),
+            names: names.own.iter().map(ToString::to_string).collect(),
+            connections: volume.connections,
+            packets: volume.packets,
+            bytes: volume.bytes,
+        }
     }
 }
 
 impl Drop for TrafficTeller {
     fn drop(&mut self) {
         // If it is gone already, there is nothing to stop.
-        let _ = self.requests.send(Request::Stop);
+        let _ = self.desk.requests.send(Request::Stop);
         if let Some(thread) = self.thread.take() {
             // If it panicked, that was told when it did.
             let _ = thread.join();

@@ -16,6 +16,8 @@ const MAX_NAMES: usize = 10_000;
 /// Names remembered for one agent, so that one that invents names leaves room
 /// for the others.
 const MAX_NAMES_PER_AGENT: usize = 2_000;
+/// Clients counted; there are only as many as the operator has named.
+const MAX_CLIENTS: usize = 65_536;
 /// Agents told apart; there are only as many as the operator has named.
 const MAX_AGENTS: usize = 1_000;
 
@@ -86,7 +88,10 @@ struct NameDenials {
 
 impl DenialTable {
     pub(super) fn add(&mut self, subject: &Subject, denial: &Denial, now: Timestamp) {
-        if self.clients.len() < MAX_NAMES || self.clients.contains_key(&subject.client) {
+        // Strangers are not counted one by one: addresses can be invented, and
+        // nobody would be told.
+        let is_known = subject.agent.is_some();
+        if is_known && (self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&subject.client)) {
             *self.clients.entry(subject.client).or_default() += 1;
         }
         if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&subject.agent) {
