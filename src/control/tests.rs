@@ -148,6 +148,36 @@ async fn every_route_answers_and_the_socket_goes_with_the_daemon() {
 }
 
 #[tokio::test]
+async fn the_dashboard_shows_metrics_that_there_are_and_each_has_a_help_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let _running = start(&path, Arc::new(ToyHouse::default()));
+    let metrics = raw(&path, "/metrics").await;
+    // Of a counter the series end in `_total`, of a histogram in `_bucket`.
+    let described: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+    let typed = metrics.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert_eq!(described.len(), typed, "{metrics}");
+    assert!(described.iter().all(|(_, help)| help.len() > 10), "{described:?}");
+    let is_there = |series: &str| {
+        let name = ["_total", "_bucket"].iter().find_map(|suffix| series.strip_suffix(suffix)).unwrap_or(series);
+        described.iter().any(|(described, _)| *described == name)
+    };
+
+    let dashboard: serde_json::Value = serde_json::from_str(include_str!("../../packaging/grafana.json")).unwrap();
+    let mut shown = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let words = target["expr"].as_str().unwrap().split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+            shown.extend(words.filter(|word| word.starts_with("cedarwall_")));
+        }
+    }
+    assert!(shown.len() >= 13, "{shown:?}");
+    let missing: Vec<_> = shown.iter().filter(|series| !is_there(series)).collect();
+    assert!(missing.is_empty(), "{missing:?} are no metrics of ours: {described:?}");
+    assert!(metrics.contains("cedarwall_exposed_names{verdict=\"denied\"} 2\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_kernel_that_cannot_be_read_is_not_shown_as_zeros() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
