@@ -69,6 +69,12 @@ pub trait House: Send + Sync + 'static {
     /// In words for the operator, when the kernel did not take it.
     fn revoke(&self, request: RevokeRequest) -> impl Future<Output = Result<RevokeReport, String>> + Send;
 
+    /// The named counters of the kernel, without its sets, which are long.
+    ///
+    /// # Errors
+    /// As [`Self::kernel`].
+    fn counters(&self) -> impl Future<Output = Result<Vec<KernelCounter>, String>> + Send;
+
     /// What the kernel itself has counted.
     ///
     /// # Errors

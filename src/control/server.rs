@@ -178,10 +178,10 @@ async fn register_house<H: House>(registry: &mut Registry, house: &H) {
     ready.set(i64::from(house.is_ready()));
     registry.register("ready", "1 once the wall stands and questions are answered", ready);
 
-    let Ok(counts) = house.kernel().await else { return };
+    let Ok(counters) = house.counters().await else { return };
     let packets = Family::<CounterLabels, Counter>::default();
     let bytes = Family::<CounterLabels, Counter>::default();
-    for counter in counts.counters {
+    for counter in counters {
         let labels = CounterLabels { counter: counter.name };
         packets.get_or_create_owned(&labels).inc_by(counter.packets);
         bytes.get_or_create_owned(&labels).inc_by(counter.bytes);

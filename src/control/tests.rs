@@ -73,6 +73,10 @@ impl House for ToyHouse {
         Ok(RevokeReport { agent_is_known: true, names, closed_elements: 2, ..RevokeReport::default() })
     }
 
+    async fn counters(&self) -> Result<Vec<KernelCounter>, String> {
+        self.kernel().await.map(|counts| counts.counters)
+    }
+
     async fn kernel(&self) -> Result<KernelCounts, String> {
         if self.kernel_is_gone {
             return Err("the table is gone".into());

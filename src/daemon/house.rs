@@ -21,7 +21,7 @@ use crate::core::query::{Client, PortRange};
 use crate::gate::InForce;
 use crate::journal::Journal;
 use crate::nft::firewall::{Firewall, LeaseView, Selection, StaticView, Withdrawn};
-use crate::nft::inspect;
+use crate::nft::{self, inspect};
 
 /// The running daemon, as the control interface sees it. It exists once the
 /// wall stands and questions are answered.
@@ -167,28 +167,34 @@ impl House for DaemonHouse {
         Ok(report)
     }
 
+    async fn counters(&self) -> Result<Vec<KernelCounter>, String> {
+        let table = self.reloading.running().wall.table.clone();
+        Ok(told(read(move || inspect::counters(&table)).await?))
+    }
+
     async fn kernel(&self) -> Result<KernelCounts, String> {
         let table = self.reloading.running().wall.table.clone();
-        // `nft` takes its time with large sets; answers must not wait for it.
-        let read = tokio::task::spawn_blocking(move || Ok((inspect::counters(&table)?, inspect::refused(&table)?)));
-        let (counters, refused) =
-            read.await.map_err(|error| error.to_string())?.map_err(|error: crate::nft::Error| error.to_string())?;
-        Ok(KernelCounts {
-            counters: counters
-                .into_iter()
-                .map(|counter| KernelCounter { name: counter.name, packets: counter.packets, bytes: counter.bytes })
-                .collect(),
-            refused: refused
-                .into_iter()
-                .map(|flow| RefusedRow {
-                    client: flow.client,
-                    agent: self.agent(Client::new(flow.client)),
-                    address: flow.address,
-                    protocol: flow.protocol,
-                    port: flow.port,
-                    packets: flow.packets,
-                })
-                .collect(),
-        })
+        let both = read(move || Ok((inspect::counters(&table)?, inspect::refused(&table)?)));
+        let (counters, refused) = both.await?;
+        let row = |flow: inspect::RefusedFlow| RefusedRow {
+            client: flow.client,
+            agent: self.agent(Client::new(flow.client)),
+            address: flow.address,
+            protocol: flow.protocol,
+            port: flow.port,
+            packets: flow.packets,
+        };
+        Ok(KernelCounts { counters: told(counters), refused: refused.into_iter().map(row).collect() })
     }
+}
+
+/// Large sets take their time; answers must not wait for it.
+async fn read<T: Send + 'static>(work: impl FnOnce() -> Result<T, nft::Error> + Send + 'static) -> Result<T, String> {
+    let read = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+    read.map_err(|error| error.to_string())
+}
+
+fn told(counters: Vec<inspect::KernelCounter>) -> Vec<KernelCounter> {
+    let told = counters.into_iter();
+    told.map(|counter| KernelCounter { name: counter.name, packets: counter.packets, bytes: counter.bytes }).collect()
 }

@@ -146,3 +146,46 @@ impl DenialTable {
         denials
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::core::query::RecordKind;
+
+    fn subject(number: u32) -> Subject {
+        let [_, high, middle, low] = number.to_be_bytes();
+        // Every second one is a stranger with an address of its own.
+        let is_known = number.is_multiple_of(2);
+        let address = if is_known { [10, 77, 0, low] } else { [10, high, middle, low] };
+        Subject {
+            client: Client::new(address.into()),
+            agent: is_known.then(|| Agent::parse("claude").unwrap()),
+            name: format!("x{number}.example.org"),
+            kind: RecordKind::A,
+        }
+    }
+
+    #[test]
+    fn the_millionth_refusal_costs_what_the_first_did_and_every_one_is_counted() {
+        const PART: u32 = 100_000;
+        let (mut table, denial, now) = (DenialTable::default(), Denial::by_default(Reason::NotPermitted), Timestamp::MIN);
+        let mut took: Vec<Duration> = Vec::new();
+        for part in 0..10 {
+            let subjects: Vec<_> = (part * PART..(part + 1) * PART).map(subject).collect();
+            let start = Instant::now();
+            subjects.iter().for_each(|subject| table.add(subject, &denial, now));
+            took.push(start.elapsed());
+        }
+        assert!(table.names <= MAX_NAMES && table.clients.len() == 128, "{} {}", table.names, table.clients.len());
+        // The fastest of several, as others use the processor, too.
+        let fastest = |parts: &[Duration]| parts.iter().min().copied().unwrap();
+        assert!(fastest(&took[7..]) < 2 * fastest(&took[..3]), "{took:?}");
+        let denials = table.snapshot();
+        assert_eq!(denials.count, 1_000_000);
+        assert_eq!(denials.names.iter().map(|row| row.count).sum::<u64>() + denials.other, 1_000_000);
+        assert_eq!(table.clients.values().sum::<u64>(), 500_000);
+        assert_eq!(table.of_client(subject(1).client), 0, "strangers are told of together");
+    }
+}
