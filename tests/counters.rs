@@ -157,7 +157,9 @@ fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
                 support::run("ip", &["route", "replace", "10.77.0.0/24", "dev", "eth0", "src", "10.77.0.9"]);
                 let again = ask_in_turn(WALL, &["api.example.com"], QUESTIONS);
                 knock("4", "10.77.0.1:80", 100);
-                let _ = std::process::Command::new("ping").args(["-c", "3", "-i", "0.2", "-W", "1", "203.0.113.9"]).output();
+                let _ = std::process::Command::new("ping")
+                    .args(["-c", "3", "-i", "0.2", "-W", "1", "203.0.113.9"])
+                    .output();
                 support::run("ip", &["route", "replace", "10.77.0.0/24", "dev", "eth0", "src", "10.77.0.2"]);
                 again
             });
@@ -172,7 +174,10 @@ fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
         assert_eq!(socket["count"], questions);
         let totals = operator["totals"].as_array().unwrap();
         assert_eq!(sum(totals, "count"), questions);
-        assert_eq!(sum(operator["names"].as_array().unwrap(), "count") + operator["other"].as_u64().unwrap(), questions);
+        assert_eq!(
+            sum(operator["names"].as_array().unwrap(), "count") + operator["other"].as_u64().unwrap(),
+            questions
+        );
         let denied = series(&metrics, "denied_total{");
         assert_eq!(denied.iter().map(|(_, count)| count).sum::<u64>(), questions);
         for total in totals {
@@ -181,7 +186,8 @@ fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
             assert!(denied.contains(&(labels.clone(), total["count"].as_u64().unwrap())), "{labels}: {denied:?}");
         }
         assert_eq!(wall.metric("queries_total{outcome=\"denied\"}"), questions);
-        let of_strangers: u64 = denied.iter().filter(|(labels, _)| labels.contains("(unknown)")).map(|(_, count)| count).sum();
+        let of_strangers: u64 =
+            denied.iter().filter(|(labels, _)| labels.contains("(unknown)")).map(|(_, count)| count).sum();
         let told = lab.within("agent", || denied_to_me(WALL)) + lab.within("other", || denied_to_me("10.77.1.1:53"));
         assert_eq!(told + of_strangers, questions);
         let reasons: Vec<_> = totals.iter().map(|total| total["reason"].as_str().unwrap()).collect();
@@ -194,7 +200,8 @@ fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
         let [syn, other, host] = ["denied_syn", "denied_other", "denied_host"].map(counter);
         let packets = syn + other + host;
         assert!(syn >= 200 && host >= 40 && packets >= 40_000, "{syn} {other} {host}");
-        let [portless, unlisted, strangers] = ["refused_portless", "refused_unlisted", "refused_strangers"].map(counter);
+        let [portless, unlisted, strangers] =
+            ["refused_portless", "refused_unlisted", "refused_strangers"].map(counter);
         assert!(portless >= 3 && strangers >= 100, "{portless} {strangers}");
         assert_eq!(listed("denied4") + listed("denied6") + portless + unlisted, packets);
         assert_eq!(listed("refused_by4") + listed("refused_by6") + strangers, packets);

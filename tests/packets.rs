@@ -96,7 +96,10 @@ fn a_dropped_packet_is_told_once_with_its_ends_and_the_names_of_its_address() {
             let _ = std::process::Command::new("ping").args(["-c", "1", "-W", "1", "203.0.113.98"]).output();
         });
         let told = dropped(&wall, 83);
-        assert_eq!(["protocol", "tcp_flags", "hostnames"].map(|field| told[field].clone()), [json!("udp"), Value::Null, Value::Null]);
+        assert_eq!(
+            ["protocol", "tcp_flags", "hostnames"].map(|field| told[field].clone()),
+            [json!("udp"), Value::Null, Value::Null]
+        );
         let told = dropped(&wall, 84);
         assert_eq!((&told["client"], &told["hostnames"]), (&json!("fd77::2"), &json!(["api.example.com"])));
         let pings = wall.events("packet.dropped", 5);
@@ -109,7 +112,8 @@ fn a_dropped_packet_is_told_once_with_its_ends_and_the_names_of_its_address() {
         // What was sent once more is told in sum, at the end at the latest.
         wall.process().terminate();
         wall.events("daemon.stopped", 1);
-        let summed: u64 = wall.events("packets.summarised", 1).iter().map(|event| event["packets"].as_u64().unwrap()).sum();
+        let summed: u64 =
+            wall.events("packets.summarised", 1).iter().map(|event| event["packets"].as_u64().unwrap()).sum();
         let single = u64::try_from(wall.events("packet.dropped", 6).len()).unwrap();
         let counted: u64 = ["denied_syn", "denied_other", "denied_host"].map(counter).iter().sum();
         assert_eq!(single + summed, counted);
@@ -152,7 +156,8 @@ fn a_million_drops_cost_the_daemon_next_to_nothing_and_a_line_a_second() {
         // `nft` takes seconds to list a counter beside such sets.
         let so_far = || wall.metric("kernel_packets_total{counter=\"denied_other\"}");
         eventually("the last of them is told", PATIENCE, || {
-            let told: u64 = wall.events("packets.summarised", 0).iter().map(|event| event["packets"].as_u64().unwrap()).sum();
+            let told: u64 =
+                wall.events("packets.summarised", 0).iter().map(|event| event["packets"].as_u64().unwrap()).sum();
             told + 100 >= so_far()
         });
         let share = f64::from(u32::try_from(used).unwrap()) / 100.0 / took.as_secs_f64();
@@ -211,7 +216,10 @@ fn what_went_through_is_counted_by_name_and_told_when_asked_and_at_the_end() {
         let told = wall.events("traffic.counted", 3);
         let six = told.iter().find(|event| event["address"] == "2001:db8:2::7").unwrap();
         assert!(six["bytes"].as_u64().unwrap() >= 2 * (64 << 10), "{six}");
-        assert_eq!((&six["client"], &six["hostnames"], &six["connections"]), (&json!("fd77::2"), &json!(["api.example.com"]), &json!(1)));
+        assert_eq!(
+            (&six["client"], &six["hostnames"], &six["connections"]),
+            (&json!("fd77::2"), &json!(["api.example.com"]), &json!(1))
+        );
         let four: Vec<_> = told.iter().filter(|event| event["address"] == "203.0.113.7").collect();
         assert_eq!(four.len(), 2, "what was told is not told again");
         assert_eq!(four[1]["connections"], 0);
@@ -241,14 +249,20 @@ fn a_name_that_shares_an_open_address_is_exposed() {
         };
         let row = agents(&wall.operator(&["exposure"]).unwrap());
         assert_eq!((&row["address"], &row["names"]), (&json!("203.0.113.7"), &json!(["api.example.com"])));
-        assert_eq!((&row["others"][0]["name"], &row["others"][0]["denied"]), (&json!("telemetry.example.com"), &json!(false)));
+        assert_eq!(
+            (&row["others"][0]["name"], &row["others"][0]["denied"]),
+            (&json!("telemetry.example.com"), &json!(false))
+        );
         assert_eq!(row["others"][0]["told_to_client"], false);
         assert_eq!(wall.metric("exposed_names{verdict=\"permitted\"}"), 2, "each for the other's client");
 
         lab.write("policies/wall.cedar", &permit("api.example.com"));
         assert!(wall.operator(&["reload"]).is_some());
         let row = agents(&wall.operator(&["exposure"]).unwrap());
-        assert_eq!((&row["others"][0]["name"], &row["others"][0]["denied"]), (&json!("telemetry.example.com"), &json!(true)));
+        assert_eq!(
+            (&row["others"][0]["name"], &row["others"][0]["denied"]),
+            (&json!("telemetry.example.com"), &json!(true))
+        );
         assert_eq!(row["others"][0]["reason"], "not_permitted");
         assert_eq!(wall.metric("exposed_names{verdict=\"denied\"}"), 1);
     });

@@ -104,7 +104,11 @@ mod tests {
         show(&mut out, &[row]).unwrap();
         let text = String::from_utf8(out).unwrap();
         let words = |row| text.lines().nth(row).unwrap().split_whitespace().collect::<Vec<_>>();
-        assert_eq!(words(1), ["claude", "192.0.2.7", "api.example.com", "443/tcp", "ads.example.net", "forbidden"], "{text}");
+        assert_eq!(
+            words(1),
+            ["claude", "192.0.2.7", "api.example.com", "443/tcp", "ads.example.net", "forbidden"],
+            "{text}"
+        );
         assert_eq!(words(2)[4..], ["www.example.com", "permitted"], "{text}");
     }
 }

@@ -171,7 +171,10 @@ async fn the_dashboard_shows_metrics_that_there_are_and_each_has_a_help_text() {
     let mut shown = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
-            let words = target["expr"].as_str().unwrap().split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+            let words = target["expr"]
+                .as_str()
+                .unwrap()
+                .split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
             shown.extend(words.filter(|word| word.starts_with("cedarwall_")));
         }
     }

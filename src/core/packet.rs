@@ -170,7 +170,10 @@ mod tests {
     #[test]
     fn a_later_fragment_and_a_protocol_without_ports_have_none() {
         assert_eq!(Packet::parse(&four(17, 0x00b9, &SYN)).unwrap().ports, None);
-        assert_eq!(Packet::parse(&six(44, &[&[17, 0, 0x05, 0xa8, 0, 0, 0, 0], SYN.as_slice()].concat())).unwrap().ports, None);
+        assert_eq!(
+            Packet::parse(&six(44, &[&[17, 0, 0x05, 0xa8, 0, 0, 0, 0], SYN.as_slice()].concat())).unwrap().ports,
+            None
+        );
         let ping = Packet::parse(&four(1, 0, &[8, 0, 0, 0, 0, 0, 0, 0])).unwrap();
         assert_eq!((ping.ports, ping.flag_letters().as_str()), (None, ""));
         assert_eq!([protocol_name(1), protocol_name(17), protocol_name(253)], ["icmp", "udp", "253"]);

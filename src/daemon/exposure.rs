@@ -43,7 +43,9 @@ impl Exposures {
             open.entry((lease.key.client, lease.key.address)).or_default().push(lease);
         }
         let now = wall_time();
-        open.into_iter().filter_map(|((client, address), leases)| self.row(client, address, &leases, law, now)).collect()
+        open.into_iter()
+            .filter_map(|((client, address), leases)| self.row(client, address, &leases, law, now))
+            .collect()
     }
 
     fn row(

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use super::exposure::Exposures;
 use super::mode_name;
 use super::service::ServiceManager;
 use super::standing::{Reloading, Told};
-use super::exposure::Exposures;
 use super::traffic::TrafficDesk;
 use crate::clients::Clients;
 use crate::control::{

@@ -166,7 +166,7 @@ async fn stand(
     let principals = Principals::new(clients.clone(), config.wall.mode.is_sidecar());
     let packets = Packets::start(config, witness.clone(), principals.clone(), packets::Hooks::default())?;
     let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
-    let insight = (Exposures::new(witness, principals), traffic.desk());
+    let insight = (Exposures::new(witness.clone(), principals), traffic.desk());
 
     let parts = Parts {
         in_force: Arc::clone(&in_force),
@@ -182,11 +182,13 @@ async fn stand(
     let (mut reloader, reloading) = Reloader::new(file.to_owned(), present, parts);
     reloader.judge_adopted().await?;
     adoption.finish(&firewall, journal).await?;
+    witness.remember(&firewall.leases().await);
     reloader.begin().await;
 
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
+    let house =
+        DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));

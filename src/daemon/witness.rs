@@ -7,6 +7,7 @@ use crate::core::event::{Event, Report};
 use crate::core::name::Name;
 use crate::core::sightings::Sightings;
 use crate::journal::Journal;
+use crate::nft::firewall::LeaseView;
 
 /// The journal, behind one who remembers what answers said. Clones share what
 /// is remembered.
@@ -19,6 +20,15 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn new(journal: Arc<Journal>) -> Self {
         Self { journal, sightings: Arc::default() }
+    }
+
+    /// What was open before this daemon began, it was told by one before.
+    pub(super) fn remember(&self, leases: &[LeaseView]) {
+        for LeaseView { key, names, .. } in leases {
+            for name in names.iter().filter_map(|name| Name::parse(name).ok()) {
+                self.sightings().see(key.client, &name, &[key.address], wall_time());
+            }
+        }
     }
 
     pub(super) fn sightings(&self) -> MutexGuard<'_, Sightings> {

@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn the_millionth_refusal_costs_what_the_first_did_and_every_one_is_counted() {
         const PART: u32 = 100_000;
-        let (mut table, denial, now) = (DenialTable::default(), Denial::by_default(Reason::NotPermitted), Timestamp::MIN);
+        let (mut table, denial, now) =
+            (DenialTable::default(), Denial::by_default(Reason::NotPermitted), Timestamp::MIN);
         let mut took: Vec<Duration> = Vec::new();
         for part in 0..10 {
             let subjects: Vec<_> = (part * PART..(part + 1) * PART).map(subject).collect();

@@ -88,11 +88,7 @@ pub fn addresses(table: &TableName, set: &str) -> io::Result<BTreeMap<IpAddr, Co
     })
 }
 
-fn elements<K: Ord>(
-    table: &TableName,
-    set: &str,
-    key: impl Fn(&[u8]) -> Option<K>,
-) -> io::Result<BTreeMap<K, Count>> {
+fn elements<K: Ord>(table: &TableName, set: &str, key: impl Fn(&[u8]) -> Option<K>) -> io::Result<BTreeMap<K, Count>> {
     let attributes = [(LIST_TABLE, name(table.as_str())), (LIST_SET, name(set))];
     dump(GET_ELEMENT, &attributes, |message, found| {
         for (octets, count) in elements_in(message)? {
@@ -190,7 +186,9 @@ fn elements_in<'a>(message: &Message<'a>) -> Result<Vec<(&'a [u8], Count)>, Unre
     for (kind, element) in each(attribute(message.attributes, LIST_ELEMENTS)?.unwrap_or_default())? {
         let Some(key) = attribute(element, KEY)? else { continue };
         let Some(key) = attribute(key, VALUE)? else { continue };
-        if kind == ELEMENT && let Some(count) = counted(element)? {
+        if kind == ELEMENT
+            && let Some(count) = counted(element)?
+        {
             found.push((key, count));
         }
     }

@@ -121,7 +121,6 @@ impl PacketLog {
         }
         Ok(heard)
     }
-
 }
 
 /// Waits until there is something to read in `log`, `other` is readable or
@@ -159,9 +158,8 @@ pub fn decode(datagram: &[u8]) -> Result<Vec<Packet>, Unreadable> {
 mod tests {
     use super::*;
 
-    const UDP: [u8; 28] = [
-        0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 77, 0, 2, 192, 0, 2, 7, 0xc0, 1, 0, 53, 0, 8, 0, 0,
-    ];
+    const UDP: [u8; 28] =
+        [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 77, 0, 2, 192, 0, 2, 7, 0xc0, 1, 0, 53, 0, 8, 0, 0];
 
     fn told(payload: &[u8]) -> Vec<u8> {
         // NFULA_PACKET_HDR and NFULA_PREFIX stand beside it.

@@ -177,7 +177,10 @@ agent = "claude"
             ("[dns]", "[dns]\nmax_in_flight = 7\nmax_connections = 7\nidle_timeout = \"7s\""),
             ("upstream =", "queries_per_second = 7\nburst = 7\nupstream ="),
             ("agents", "others"),
-            ("[wall]", "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7\nlog_group = 7"),
+            (
+                "[wall]",
+                "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7\nlog_group = 7",
+            ),
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
             ("[control]", "[control]\nsocket = \"/run/other.sock\""),

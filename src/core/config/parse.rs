@@ -43,7 +43,10 @@ const TABLES: [(&str, &[&str]); 8] = [
         ],
     ),
     ("policy", &["path", "catch_all_forbid", "watch", "mode"]),
-    ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect", "dns_packets_per_second", "log_group"]),
+    (
+        "wall",
+        &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect", "dns_packets_per_second", "log_group"],
+    ),
     ("lease", &["min", "max", "grace", "per_client", "set_size", "per_name", "total"]),
     ("client", &["address", "agent"]),
     ("control", &["socket"]),
