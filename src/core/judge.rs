@@ -45,25 +45,30 @@ pub fn judge(law: Law<'_>, holdings: Vec<Holding>, now: WallTime) -> Vec<Verdict
     judged
 }
 
+impl Law<'_> {
+    /// Whether `client` may not even ask where `name` is.
+    pub fn denies(self, client: Client, name: &Name, now: WallTime) -> bool {
+        let query = self.question(client, name, RecordKind::A);
+        query.is_some_and(|query| matches!(self.policy.decide(&query, now), Decision::Deny(_)))
+    }
+
+    /// The question of `client`; `None` from a stranger.
+    fn question(self, client: Client, name: &Name, kind: RecordKind) -> Option<Query> {
+        let Identity { agent, addresses } = self.identities.of(client).cloned()?;
+        let name = name.clone();
+        Some(Query { client, addresses, agent, name, kind, dnssec_ok: false, checking_disabled: false })
+    }
+}
+
 /// What would be opened for the holding's name on its address.
 fn openings(law: Law<'_>, holding: &Holding, now: WallTime) -> Arc<[Opening]> {
-    let Law { policy, identities, allow_ranges } = law;
-    let Some(Identity { agent, addresses }) = identities.of(holding.asked_by).cloned() else {
-        return Arc::default();
-    };
+    let Law { policy, allow_ranges, .. } = law;
     let address = holding.key.address;
+    let kind = if address.is_ipv4() { RecordKind::A } else { RecordKind::Aaaa };
+    let Some(query) = law.question(holding.asked_by, &holding.name, kind) else { return Arc::default() };
     if !ranges::is_open(address, allow_ranges) {
         return Arc::default();
     }
-    let query = Query {
-        client: holding.asked_by,
-        addresses,
-        agent,
-        name: holding.name.clone(),
-        kind: if address.is_ipv4() { RecordKind::A } else { RecordKind::Aaaa },
-        dnssec_ok: false,
-        checking_disabled: false,
-    };
     let Decision::Permit(permit) = policy.decide(&query, now) else { return Arc::default() };
     if holding.aliases.iter().any(|alias| policy.forbids_alias(&query, alias, now).is_some()) {
         return Arc::default();

@@ -26,6 +26,7 @@ pub mod rate;
 pub mod record;
 pub mod rule;
 pub mod screen;
+pub mod sinkhole;
 pub mod statics;
 pub mod table;
 pub mod target;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::sinkhole;
+
 /// An address block with a purpose of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -29,9 +31,11 @@ pub fn special(address: IpAddr) -> Option<&'static Range> {
 }
 
 /// Whether an answer may carry `address`: it is ordinary, or `allowed` covers
-/// it; and so is every IPv4 address that its IPv6 form leads to.
+/// it; and so is every IPv4 address that its IPv6 form leads to. Nothing opens
+/// the [sinkhole].
 pub fn is_open(address: IpAddr, allowed: &[IpNet]) -> bool {
-    let open = |address: IpAddr| special(address).is_none() || allowed.iter().any(|range| range.contains(&address));
+    let is_allowed = |address: IpAddr| allowed.iter().any(|range| range.contains(&address));
+    let open = |address: IpAddr| special(address).is_none() || (is_allowed(address) && !sinkhole::covers(address));
     let IpAddr::V6(v6) = address else {
         return open(address);
     };
@@ -227,6 +231,16 @@ mod tests {
         let allowed: [IpNet; 1] = ["10.20.0.0/16".parse().unwrap()];
         assert!(is_open(address("10.20.1.1"), &allowed));
         assert!(!is_open(address("10.21.1.1"), &allowed));
+    }
+
+    #[test]
+    fn nothing_opens_the_sinkhole() {
+        let allowed = ["0.0.0.0/0", "::/0", "198.18.0.0/15", "198.18.0.7/32", "100::/64"];
+        let allowed = allowed.map(|range| range.parse::<IpNet>().unwrap());
+        assert!(is_open(address("10.0.0.1"), &allowed) && is_open(address("198.20.0.1"), &allowed));
+        for text in ["198.18.0.7", "198.19.255.255", "100::7", "64:ff9b::198.18.0.7", "::ffff:198.18.0.7"] {
+            assert!(!is_open(address(text), &allowed), "{text}");
+        }
     }
 
     proptest! {

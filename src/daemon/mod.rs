@@ -158,6 +158,7 @@ async fn stand(
         clients: clients.clone(),
         forwarder: forwarder.clone(),
         answering: handler.settings(),
+        sinkhole: handler.sinkhole(),
         firewall: firewall.clone(),
         background,
         journal: Arc::clone(journal),

@@ -30,7 +30,7 @@ use crate::core::identities::Identities;
 use crate::core::judge::judge;
 use crate::core::ledger::revision::Verdict;
 use crate::core::policy::Policy;
-use crate::dns::{Forwarder, Settings};
+use crate::dns::{Forwarder, Settings, Sinkhole};
 use crate::gate::InForce;
 use crate::journal::Journal;
 use crate::nft;
@@ -48,6 +48,7 @@ pub(super) struct Parts {
     pub(super) clients: Clients,
     pub(super) forwarder: Forwarder,
     pub(super) answering: Arc<ArcSwap<Settings>>,
+    pub(super) sinkhole: Sinkhole,
     pub(super) firewall: Firewall,
     pub(super) background: Background,
     pub(super) journal: Arc<Journal>,
@@ -301,13 +302,18 @@ impl Reloader {
         self.parts.firewall.set_terms(self.present.running.lease, clients).await?;
         let holdings = self.parts.firewall.supersede(in_force.generation).await?;
         let named = self.open_statics().await;
-        let to_judge = holdings.clone();
+        let (to_judge, law, sinkhole) = (holdings.clone(), Arc::clone(&in_force), self.parts.sinkhole.clone());
         let judged = self.parts.background.run(move || judge(in_force.law(), to_judge, wall_time()));
         let verdicts = judged.await.unwrap_or_else(|error| {
             tracing::error!("judging what is open broke off, so all of it is closed: {error}");
             holdings.into_iter().map(Verdict::nothing_for).collect()
         });
         let leased = self.parts.firewall.revoke(verdicts).await?;
+        // It opens and closes nothing: what leads there is refused whatever it
+        // is known as.
+        if let Err(error) = self.parts.background.run(move || sinkhole.judge(law.law(), wall_time())).await {
+            tracing::error!("judging the names in the sinkhole broke off: {error}");
+        }
         let named = named?;
         Ok(Closed { elements: named.elements + leased.elements, flows: named.flows + leased.flows })
     }

@@ -1,7 +1,7 @@
 //! The handler: from a client's message to the gate and back. The only place
 //! that chooses response codes and extended errors.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::answer::{self, ExtendedError, Rcode, Reply};
 use super::caps::{Caps, Pace};
 use super::limits::{Full, Quota};
 use super::request::{Request, Unreadable};
+use super::sinkhole::Sinkhole;
 use super::{Admission, Answer};
 use crate::clients::Clients;
 use crate::core::cap::{Cap, Party};
@@ -23,6 +24,7 @@ use crate::core::process::Traced;
 use crate::core::query::{Client, Query, RecordKind};
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
+use crate::core::sinkhole::{self, Family};
 use crate::core::time::{Ttl, WallTime};
 use crate::gate::{Gate, Open, Resolve};
 
@@ -106,6 +108,7 @@ pub struct Handler<G, R> {
     report: R,
     in_flight: Arc<Quota>,
     caps: Caps,
+    sinkhole: Sinkhole,
 }
 
 impl<G: Pass, R: Report> Handler<G, R> {
@@ -114,13 +117,19 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let in_flight = Quota::new(settings.max_in_flight, settings.in_flight_per_client);
         let caps = Caps::new(settings.rate);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        Self { gate, clients, settings, hooks, report, in_flight, caps }
+        let sinkhole = Sinkhole::new(clients.clone());
+        Self { gate, clients, settings, hooks, report, in_flight, caps, sinkhole }
     }
 
     /// What it goes by. Stored anew, it holds for the next query; the cap on
     /// queries in flight stays as it was.
     pub fn settings(&self) -> Arc<ArcSwap<Settings>> {
         Arc::clone(&self.settings)
+    }
+
+    /// The addresses that denied names have got.
+    pub fn sinkhole(&self) -> Sinkhole {
+        self.sinkhole.clone()
     }
 
     async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
@@ -269,20 +278,51 @@ impl<G: Pass, R: Report> Handler<G, R> {
     ) -> Vec<u8> {
         let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
         let settings = self.settings.load();
-        let rcode = match settings.deny {
-            DenyAnswer::Refused => Rcode::Refused,
-            DenyAnswer::Nxdomain if is_whole_name => Rcode::NxDomain,
-            DenyAnswer::Nxdomain => Rcode::NoError,
+        let (rcode, sinkhole) = match settings.deny {
+            DenyAnswer::Refused => (Rcode::Refused, None),
+            DenyAnswer::Sinkhole if sinkhole::swallows(denial.reason) => {
+                self.swallow(request, &subject, &denial, settings.deny_ttl)
+            }
+            DenyAnswer::Nxdomain | DenyAnswer::Sinkhole if is_whole_name => (Rcode::NxDomain, None),
+            DenyAnswer::Nxdomain | DenyAnswer::Sinkhole => (Rcode::NoError, None),
         };
-        let wire = match answer::negative(request) {
+        let encoded = match sinkhole {
+            Some(address) => answer::address(request, address),
+            None => answer::negative(request),
+        };
+        let wire = match encoded {
             Ok(encoded) if rcode != Rcode::Refused => reply.with(&encoded, settings.deny_ttl, rcode, Some(&error)),
             Ok(_) | Err(_) => reply.bare(Rcode::Refused, Some(&error)),
         };
         if let Some(cap) = Cap::behind(denial.reason) {
             self.met(cap, subject.client);
         }
-        self.report.report(Event::QueryDenied { subject, denial, process: Traced::Unasked, sinkhole: None });
+        self.report.report(Event::QueryDenied { subject, denial, process: Traced::Unasked, sinkhole });
         wire
+    }
+
+    /// What a name is told that leads to the sinkhole: an address for each
+    /// family that the client could connect over, and no record of any other
+    /// type. NXDOMAIN would speak for the addresses, too (RFC 8020), so it is
+    /// left for the day on which there is no room for the name.
+    fn swallow(&self, request: &Request<'_>, subject: &Subject, denial: &Denial, ttl: Ttl) -> (Rcode, Option<IpAddr>) {
+        let (family, any) = match subject.kind {
+            RecordKind::A => (Family::Ipv4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            RecordKind::Aaaa => (Family::Ipv6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            RecordKind::Https | RecordKind::Svcb | RecordKind::Other(_) => return (Rcode::NoError, None),
+        };
+        let reaches = |identity: Identity| identity.addresses.iter().any(|address| address.reaches(any));
+        let is_reachable = self.clients.identify(subject.client).is_some_and(reaches);
+        let Some(name) = request.canonical_name().ok().filter(|_| is_reachable) else {
+            return (Rcode::NoError, None);
+        };
+        match self.sinkhole.address_of(subject.client, &name, denial, family, ttl) {
+            Some(address) => (Rcode::NoError, Some(address)),
+            None => {
+                self.met(Cap::SinkholeNames, subject.client);
+                (Rcode::NxDomain, None)
+            }
+        }
     }
 
     fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason) -> Vec<u8> {

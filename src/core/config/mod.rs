@@ -117,6 +117,9 @@ pub enum DenyAnswer {
     Nxdomain,
     /// REFUSED: honest, but many stub resolvers then try the next server.
     Refused,
+    /// An address of its own that leads nowhere (see [`super::sinkhole`]): who
+    /// connects to it is refused at once, and tells the port.
+    Sinkhole,
 }
 
 /// `[policy]`: the Cedar policies.

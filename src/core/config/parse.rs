@@ -22,6 +22,7 @@ use super::{
     NameLimits, PacketVerdict, PolicySettings, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
+use crate::core::sinkhole;
 
 /// Every table of the file, and every key of each.
 const TABLES: [(&str, &[&str]); 8] = [
@@ -116,7 +117,8 @@ fn dns(table: &Table<'_>, sidecar: Option<bool>) -> Option<Dns> {
     }
     refuse_loops(table, listen.as_deref().unwrap_or_default(), upstream.as_deref().unwrap_or_default());
 
-    let denials = [("nxdomain", DenyAnswer::Nxdomain), ("refused", DenyAnswer::Refused)];
+    let denials =
+        [("nxdomain", DenyAnswer::Nxdomain), ("refused", DenyAnswer::Refused), ("sinkhole", DenyAnswer::Sinkhole)];
     let deny = table.text("deny", keyword(denials)).or(DenyAnswer::default());
     let deny_ttl = table.text("deny_ttl", duration(SECOND, HOUR)).or(10 * SECOND);
     let cache_entries = table.number("cache_entries", 0..=10_000_000).or(50_000);
@@ -167,6 +169,13 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
     let dns_packets_per_second = table.number("dns_packets_per_second", 1..=10_000_000).or(5000);
 
     let protect = table.flag("protect").or(false);
+
+    for range in allow_ranges.iter().flatten().filter(|range| sinkhole::covers_all_of(range.value)) {
+        let message =
+            format!("`wall.allow_ranges` cannot open {}: that is the sinkhole, where denied names lead", range.value);
+        let help = format!("take it out: {} and {} are never open", sinkhole::RANGE4, sinkhole::RANGE6);
+        table.refuse(range.offset, message, help);
+    }
 
     let interfaces = interfaces?;
     refuse_duplicates(table, &interfaces, Clone::clone);

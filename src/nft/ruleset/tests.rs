@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::sinkhole;
 
 const GATEWAY_CONFIG: &str = r#"
 [dns]
@@ -92,6 +93,17 @@ fn only_the_lease_sets_take_the_configured_size() {
 }
 
 #[test]
+fn the_rules_know_the_sinkhole_that_answers_name() {
+    for text in [rendered(|text| text), rendered(sidecar)] {
+        for (family, range) in [("ip", sinkhole::RANGE4.to_string()), ("ip6", sinkhole::RANGE6.to_string())] {
+            for end in ["jump sinkhole", "goto refuse_at_once"] {
+                assert_eq!(text.matches(&format!("\t\t{family} daddr {range} {end}\n")).count(), 1, "{range} {end}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_meter_takes_the_configured_rate() {
     for (text, meters) in [(rendered(with_rate), 3), (rendered(|text| sidecar(with_rate(text))), 2)] {
         assert_eq!(text.matches("limit rate").count(), meters);
@@ -105,7 +117,7 @@ fn with_rate(text: String) -> String {
 
 #[test]
 fn rejection_is_added_only_when_asked_for() {
-    assert!(!rendered(|text| text).contains("reject with"));
+    assert!(!rendered(|text| text).contains("add rule inet cedarwall verdict"));
     let text = rendered(|text| text.replace("[wall]", "[wall]\nverdict = \"reject\""));
     assert_eq!(text.matches("add rule inet cedarwall verdict").count(), 2);
 }

@@ -295,3 +295,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_sinkhole_is_a_way_to_deny_and_no_range_that_can_be_allowed() {
+    let config = |lines: &str| Config::parse("c.toml", &MINIMAL.replace("[wall]", lines));
+    let parsed = config("deny = \"sinkhole\"\n[wall]\nallow_ranges = [\"0.0.0.0/0\"]").unwrap();
+    assert_eq!(parsed.dns.deny, DenyAnswer::Sinkhole);
+    for range in ["198.18.0.0/15", "198.19.7.0/24", "100::/64", "100::9"] {
+        let refusal = refusal("[wall]", &format!("[wall]\nallow_ranges = [{range:?}]"));
+        assert!(refusal.contains("that is the sinkhole"), "{refusal}");
+    }
+}
