@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::config::PolicyMode;
 use super::decision::{Decision, Opening};
 use super::identities::{Identities, Identity};
 use super::ledger::revision::{Holding, Verdict};
@@ -25,6 +26,8 @@ pub struct Law<'a> {
     pub identities: &'a Identities,
     /// Special-purpose ranges that answers may carry all the same.
     pub allow_ranges: &'a [IpNet],
+    /// Whether what the policy denies is denied.
+    pub mode: PolicyMode,
 }
 
 /// Who reached which address, under which name and over which aliases.
@@ -48,6 +51,9 @@ pub fn judge(law: Law<'_>, holdings: Vec<Holding>, now: WallTime) -> Vec<Verdict
 impl Law<'_> {
     /// Whether `client` may not even ask where `name` is.
     pub fn denies(self, client: Client, name: &Name, now: WallTime) -> bool {
+        if self.mode == PolicyMode::Audit {
+            return false;
+        }
         let query = self.question(client, name, RecordKind::A);
         query.is_some_and(|query| matches!(self.policy.decide(&query, now), Decision::Deny(_)))
     }
@@ -68,6 +74,9 @@ fn openings(law: Law<'_>, holding: &Holding, now: WallTime) -> Arc<[Opening]> {
     let Some(query) = law.question(holding.asked_by, &holding.name, kind) else { return Arc::default() };
     if !ranges::is_open(address, allow_ranges) {
         return Arc::default();
+    }
+    if law.mode == PolicyMode::Audit {
+        return Opening::every().into();
     }
     let Decision::Permit(permit) = policy.decide(&query, now) else { return Arc::default() };
     if holding.aliases.iter().any(|alias| policy.forbids_alias(&query, alias, now).is_some()) {
@@ -104,7 +113,7 @@ mod tests {
         };
         let entry = |agent| ClientEntry { addresses: Arc::from([client]), agent: Agent::parse(agent).unwrap() };
         let identities = Identities::new(&agent.map(entry).into_iter().collect::<Vec<_>>());
-        let law = Law { policy: &policy, identities: &identities, allow_ranges };
+        let law = Law { policy: &policy, identities: &identities, allow_ranges, mode: PolicyMode::Enforce };
         judge(law, vec![holding], NOW).remove(0).permitted
     }
 

@@ -103,6 +103,7 @@ impl House for DaemonHouse {
             upstream: config.dns.upstream.iter().map(ToString::to_string).collect(),
             policy: config.policy.path.display().to_string(),
             policies: self.in_force.load().policy.len(),
+            policy_mode: config.policy.mode.as_str().to_owned(),
             loaded_at,
             watch,
             waiting,

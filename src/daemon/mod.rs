@@ -6,6 +6,7 @@
 //! nothing opens by accident; `cedarwall down` is the way to take it away.
 
 mod adoption;
+mod audit;
 mod background;
 mod house;
 mod reading;
@@ -37,7 +38,7 @@ use self::service::ServiceManager;
 use self::standing::Reloading;
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
-use crate::core::config::{Config, Mode, PolicySettings};
+use crate::core::config::{Config, Mode, PolicyMode, PolicySettings};
 use crate::core::event::{Event, Report};
 use crate::core::identities::Identities;
 use crate::core::lease::Generation;
@@ -145,6 +146,7 @@ async fn stand(
         policy: Arc::clone(&policy),
         identities,
         allow_ranges: config.wall.allow_ranges.as_slice().into(),
+        mode: config.policy.mode,
         generation: Generation::FIRST,
     }));
     let forwarder = Forwarder::new(&config.dns, screening(config));
@@ -168,8 +170,13 @@ async fn stand(
     let (mut reloader, reloading) = Reloader::new(file.to_owned(), present, parts);
     reloader.judge_adopted().await?;
     adoption.finish(&firewall, journal).await?;
+    if config.policy.mode == PolicyMode::Enforce {
+        // Of a daemon before this one; no rule lets them through.
+        tokio::task::spawn_blocking(nft::conntrack::end_audited);
+    }
     reloader.begin().await;
 
+    let _audit = OnDrop(tokio::spawn(audit::keep_telling(Arc::clone(&in_force), Arc::clone(journal))));
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
     let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal));

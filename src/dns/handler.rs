@@ -17,7 +17,7 @@ use super::{Admission, Answer};
 use crate::clients::Clients;
 use crate::core::cap::{Cap, Party};
 use crate::core::config::{DenyAnswer, Dns, Transport};
-use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
+use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
 use crate::core::process::Traced;
@@ -203,7 +203,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         answered: Answered,
         started: Instant,
     ) -> Vec<u8> {
-        let Answered { policies, screened, ttl, opened, openings } = answered;
+        let Answered { policies, screened, ttl, opened, openings, would_deny } = answered;
         let Ok(encoded) = answer::encode(&query.name, query.kind, &screened) else {
             return self.failed(reply, subject, Failure::UpstreamUnusable, started);
         };
@@ -218,13 +218,13 @@ impl<G: Pass, R: Report> Handler<G, R> {
             removed,
             ttl,
             micros,
-            would_deny: None,
+            would_deny,
         });
         wire
     }
 
     fn empty(&self, reply: Reply<'_>, subject: Subject, query: &Query, empty: Empty, started: Instant) -> Vec<u8> {
-        let Empty { policies, screened, ttl } = empty;
+        let Empty { policies, screened, ttl, would_deny } = empty;
         let Ok(encoded) = answer::encode(&query.name, query.kind, &screened) else {
             return self.failed(reply, subject, Failure::UpstreamUnusable, started);
         };
@@ -236,7 +236,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             policies,
             no_such_name,
             micros: micros_since(started),
-            would_deny: None,
+            would_deny,
         });
         wire
     }
@@ -388,15 +388,13 @@ impl<G: Pass, R: Report> Handler<G, R> {
         now: WallTime,
         started: Instant,
     ) -> Vec<u8> {
-        let policies = match self.gate.decide(query, now) {
-            Decision::Permit(permit) => permit.policies,
-            Decision::Deny(denial) => {
-                let addresses = Query { kind: RecordKind::A, ..query.clone() };
-                match self.gate.decide(&addresses, now) {
-                    Decision::Permit(permit) => permit.policies,
-                    Decision::Deny(_) => return self.denied(request, reply, subject, denial, true),
-                }
-            }
+        let addresses = Query { kind: RecordKind::A, ..query.clone() };
+        let Permit { policies, would_deny, .. } = match self.gate.decide(query, now) {
+            Decision::Permit(permit) => permit,
+            Decision::Deny(denial) => match self.gate.decide(&addresses, now) {
+                Decision::Permit(permit) => permit,
+                Decision::Deny(_) => return self.denied(request, reply, subject, denial, true),
+            },
         };
         let wire = self.local(reply, answer::minimal_any(request));
         self.report.report(Event::QueryEmpty {
@@ -404,7 +402,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             policies,
             no_such_name: false,
             micros: micros_since(started),
-            would_deny: None,
+            would_deny,
         });
         wire
     }

@@ -85,6 +85,7 @@ fn in_force(text: &str, generation: Generation) -> InForce {
         policy: Arc::new(Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy),
         identities: asks_from("claude", &["10.77.0.2"]),
         allow_ranges: Arc::from(["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]),
+        mode: PolicyMode::Enforce,
         generation,
     }
 }

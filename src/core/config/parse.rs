@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use self::table::{Document, Spotted, Table};
 use self::value::{
-    agent, client, duration, file_path, interface, keyword, listener, policy_mode, range, socket_path, table_name,
-    upstream,
+    agent, client, duration, file_path, interface, keyword, listener, range, socket_path, table_name, upstream,
 };
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,
-    NameLimits, PacketVerdict, PolicySettings, TableName, Upstream, Wall,
+    NameLimits, PacketVerdict, PolicyMode, PolicySettings, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 use crate::core::sinkhole;
@@ -156,8 +155,9 @@ fn policy(table: &Table<'_>) -> Option<PolicySettings> {
     let readings = [("strict", CatchAllForbid::Strict), ("default-deny", CatchAllForbid::DefaultDeny)];
     let catch_all_forbid = table.text("catch_all_forbid", keyword(readings)).or(CatchAllForbid::default());
     let watch = table.flag("watch").or(true);
-    table.text("mode", policy_mode).or(())?;
-    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid?, watch: watch? })
+    let modes = [PolicyMode::Enforce, PolicyMode::Audit].map(|mode| (mode.as_str(), mode));
+    let mode = table.text("mode", keyword(modes)).or(PolicyMode::default());
+    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid?, watch: watch?, mode: mode? })
 }
 
 fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {

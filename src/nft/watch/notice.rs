@@ -36,7 +36,7 @@ const KEY_END: u16 = 10;
 const VALUE: u16 = 1;
 const GENERATION: u16 = 1;
 /// The sets that packets fill: evidence, which an operator may clear away.
-const EVIDENCE: [&str; 2] = ["denied4", "denied6"];
+const EVIDENCE: [&str; 4] = ["denied4", "denied6", "would_deny4", "would_deny6"];
 
 /// One thing that was done to our table, or the end of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
