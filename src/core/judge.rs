@@ -100,6 +100,16 @@ mod tests {
     }
 
     fn verdict_within(policy: &str, aliases: &[&str], agent: Option<&str>, allow_ranges: &[IpNet]) -> Vec<PortRange> {
+        verdict_in(PolicyMode::Enforce, policy, aliases, agent, allow_ranges)
+    }
+
+    fn verdict_in(
+        mode: PolicyMode,
+        policy: &str,
+        aliases: &[&str],
+        agent: Option<&str>,
+        allow_ranges: &[IpNet],
+    ) -> Vec<PortRange> {
         let sources = Sources { policies: vec![("p.cedar".into(), policy.into())], ..Sources::default() };
         let policy = Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy;
         let client = Client::new("10.77.0.2".parse().unwrap());
@@ -113,7 +123,7 @@ mod tests {
         };
         let entry = |agent| ClientEntry { addresses: Arc::from([client]), agent: Agent::parse(agent).unwrap() };
         let identities = Identities::new(&agent.map(entry).into_iter().collect::<Vec<_>>());
-        let law = Law { policy: &policy, identities: &identities, allow_ranges, mode: PolicyMode::Enforce };
+        let law = Law { policy: &policy, identities: &identities, allow_ranges, mode };
         judge(law, vec![holding], NOW).remove(0).permitted
     }
 
@@ -137,6 +147,14 @@ mod tests {
     #[test]
     fn an_address_in_a_range_that_is_allowed_no_longer_may_nothing() {
         assert_eq!(verdict_within(PERMIT, &[], Some("claude"), &[]), []);
+    }
+
+    #[test]
+    fn audit_mode_closes_nothing_but_what_is_special_or_a_strangers() {
+        let ranges = ["203.0.113.0/24".parse().unwrap()];
+        let verdict = |agent, ranges| verdict_in(PolicyMode::Audit, "", &[], agent, ranges);
+        assert_eq!(verdict(Some("claude"), &ranges), [PortRange::ALL]);
+        assert_eq!((verdict(None, &ranges), verdict(Some("claude"), &[])), (vec![], vec![]));
     }
 
     #[test]

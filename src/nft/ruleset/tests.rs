@@ -103,6 +103,27 @@ fn the_rules_know_the_sinkhole_that_answers_name() {
     }
 }
 
+fn audited(text: String) -> String {
+    text.replace("path = \"policies\"", "path = \"policies\"\nmode = \"audit\"")
+}
+
+#[test]
+fn only_audit_mode_has_rules_that_let_through_what_is_denied() {
+    for (enforcing, audit, rules) in [
+        (rendered(|text| text), rendered(audited), 12),
+        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 8),
+    ] {
+        let rest = audit.strip_prefix(enforcing.as_str()).expect("nothing else differs");
+        assert_eq!(added(rest).len(), rules, "{rest}");
+        assert!(!enforcing.contains("0x20000000"));
+        for chain in ["audit", "audited"] {
+            let empty = format!("\tchain {chain} {{\n\t}}\n");
+            assert!(enforcing.contains(&empty) || !enforcing.contains(&format!("chain {chain} {{")), "{chain}");
+            assert!(!enforcing.contains(&format!("add rule inet cedarwall {chain} ")));
+        }
+    }
+}
+
 #[test]
 fn every_meter_takes_the_configured_rate() {
     for (text, meters) in [(rendered(with_rate), 3), (rendered(|text| sidecar(with_rate(text))), 2)] {
