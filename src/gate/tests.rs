@@ -175,7 +175,8 @@ async fn audit_mode_leaves_what_is_permitted_as_it_is_and_strangers_and_special_
     let limits = NameLimits::default();
     let (outcome, _) = audited(API, vec![address("api.example.com", "203.0.113.7")], "api.example.com", limits).await;
     let (reason, openings) = would_deny(&outcome);
-    assert_eq!((reason, openings.len()), (None, 1));
+    assert_eq!(reason, None);
+    assert_ne!(openings, Opening::every());
 
     let special = vec![address("x.example.org", "10.0.0.7")];
     let (outcome, opened) = audited(API, special, "x.example.org", limits).await;
