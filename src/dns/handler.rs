@@ -1,7 +1,7 @@
 //! The handler: from a client's message to the gate and back. The only place
 //! that chooses response codes and extended errors.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::answer::{self, ExtendedError, Rcode, Reply};
 use super::caps::{Caps, Pace};
 use super::limits::{Full, Quota};
 use super::request::{Request, Unreadable};
-use super::sinkhole::Sinkhole;
+use super::sinkhole::{Sinkhole, Swallowed};
 use super::{Admission, Answer};
 use crate::clients::Clients;
 use crate::core::cap::{Cap, Party};
@@ -24,7 +24,7 @@ use crate::core::process::Traced;
 use crate::core::query::{Client, Query, RecordKind};
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
-use crate::core::sinkhole::{self, Family};
+use crate::core::sinkhole;
 use crate::core::time::{Ttl, WallTime};
 use crate::gate::{Gate, Open, Resolve};
 
@@ -301,24 +301,15 @@ impl<G: Pass, R: Report> Handler<G, R> {
         wire
     }
 
-    /// What a name is told that leads to the sinkhole: an address for each
-    /// family that the client could connect over, and no record of any other
-    /// type. NXDOMAIN would speak for the addresses, too (RFC 8020), so it is
-    /// left for the day on which there is no room for the name.
+    /// What a name is told that leads to the sinkhole. NXDOMAIN would speak for
+    /// its addresses, too (RFC 8020), so it is left for the day on which there
+    /// is no room for the name.
     fn swallow(&self, request: &Request<'_>, subject: &Subject, denial: &Denial, ttl: Ttl) -> (Rcode, Option<IpAddr>) {
-        let (family, any) = match subject.kind {
-            RecordKind::A => (Family::Ipv4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            RecordKind::Aaaa => (Family::Ipv6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            RecordKind::Https | RecordKind::Svcb | RecordKind::Other(_) => return (Rcode::NoError, None),
-        };
-        let reaches = |identity: Identity| identity.addresses.iter().any(|address| address.reaches(any));
-        let is_reachable = self.clients.identify(subject.client).is_some_and(reaches);
-        let Some(name) = request.canonical_name().ok().filter(|_| is_reachable) else {
-            return (Rcode::NoError, None);
-        };
-        match self.sinkhole.address_of(subject.client, &name, denial, family, ttl) {
-            Some(address) => (Rcode::NoError, Some(address)),
-            None => {
+        let Ok(name) = request.canonical_name() else { return (Rcode::NxDomain, None) };
+        match self.sinkhole.swallow(subject.client, subject.kind, &name, denial, ttl) {
+            Swallowed::At(address) => (Rcode::NoError, Some(address)),
+            Swallowed::WithoutAddress => (Rcode::NoError, None),
+            Swallowed::Full => {
                 self.met(Cap::SinkholeNames, subject.client);
                 (Rcode::NxDomain, None)
             }

@@ -1,17 +1,32 @@
 //! [`Sinkhole`]: the addresses that denied names got, shared by the handler
 //! that gives them away and by whoever sees a packet to one of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clients::Clients;
 use crate::core::decision::Denial;
+use crate::core::identities::Identity;
 use crate::core::judge::Law;
 use crate::core::name::Name;
-use crate::core::query::Client;
+use crate::core::query::{Client, RecordKind};
 use crate::core::sinkhole::{Family, Sinkholes};
 use crate::core::time::{Moment, Ttl, WallTime};
+
+/// How long an answer may be under way before its time begins to run.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// What a name in the sinkhole is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Swallowed {
+    /// This address.
+    At(IpAddr),
+    /// That it exists: nobody connects to what was asked for.
+    WithoutAddress,
+    /// There is no room for it.
+    Full,
+}
 
 /// A handle to the sinkhole.
 #[derive(Clone)]
@@ -27,20 +42,30 @@ impl Sinkhole {
         Self { names: Arc::new(Mutex::new(Sinkholes::new(rand::random()))), clients, epoch: Instant::now() }
     }
 
-    /// The address of `name`, which `client` may remember for `ttl`; `None`
-    /// where there is no room for it.
-    pub(super) fn address_of(
+    /// Gives `name` an address that `client` may remember for `ttl`: of the
+    /// family that was asked for, if the client could connect over it.
+    pub(super) fn swallow(
         &self,
         client: Client,
+        kind: RecordKind,
         name: &Name,
         denial: &Denial,
-        family: Family,
         ttl: Ttl,
-    ) -> Option<IpAddr> {
+    ) -> Swallowed {
+        let (family, any) = match kind {
+            RecordKind::A => (Family::Ipv4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            RecordKind::Aaaa => (Family::Ipv6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            RecordKind::Https | RecordKind::Svcb | RecordKind::Other(_) => return Swallowed::WithoutAddress,
+        };
+        let Some(Identity { addresses, .. }) = self.clients.identify(client) else { return Swallowed::WithoutAddress };
+        if !addresses.iter().any(|address| address.reaches(any)) {
+            return Swallowed::WithoutAddress;
+        }
         let now = Moment::from_millis(u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX));
-        // The answer is under way for a moment before its time begins to run.
-        let until = now + ttl.duration() + ttl.duration().min(std::time::Duration::from_secs(1));
-        self.names().address_of(self.first_of(client), name, denial, family, until, now)
+        let until = now + ttl.duration() + UNDER_WAY;
+        let party = addresses.first().copied().unwrap_or(client);
+        let address = self.names().address_of(party, name, denial, family, until, now);
+        address.map_or(Swallowed::Full, Swallowed::At)
     }
 
     /// The denied name that `client` got `address` for, and why it was denied.
