@@ -1,8 +1,45 @@
 //! [`Process`]: the program that asked or connected, as far as evidence goes.
 
+pub mod masking;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::event::Flow;
+use super::query::Protocol;
+
+/// How long a denial waits for its process to be found; an answer never does.
+pub const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Both ends of what a client sent: by them its socket is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// What carries it.
+    pub protocol: Protocol,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// The other one.
+    pub server: SocketAddr,
+}
+
+impl Ends {
+    /// Between these; a v4-mapped address is the IPv4 address it wraps.
+    pub fn new(protocol: Protocol, client: SocketAddr, server: SocketAddr) -> Self {
+        let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        Self { protocol, client: canonical(client), server: canonical(server) }
+    }
+
+    /// Those of a single packet of `flow`; `None` where it has no ports, or is
+    /// of a protocol whose sockets cannot be told apart.
+    pub fn of(flow: &Flow) -> Option<Self> {
+        let protocol = flow.protocol.parse().ok()?;
+        let client = SocketAddr::new(flow.client.address(), flow.source_port?);
+        Some(Self::new(protocol, client, SocketAddr::new(flow.address, flow.port?)))
+    }
+}
 
 /// A process of a client, and the processes it descends from, up to the first
 /// of its container. Field names are those of OCSF's `process` object where it
@@ -31,6 +68,10 @@ pub struct Process {
     /// The control group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// How many processes hold the socket, where it is not this one alone: then
+    /// any of them may have sent, and this is the youngest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_holders: Option<u32>,
     /// The process that started it; absent at the container's first process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_process: Option<Box<Self>>,
@@ -53,7 +94,12 @@ pub enum Traced {
 pub enum Untraced {
     /// The socket was closed, or its process had ended.
     Gone,
-    /// The client's address is in no network namespace of this host.
+    /// The socket is there, and no process that can be seen holds it.
+    Hidden,
+    /// Several sockets share the port, and different processes hold them.
+    Ambiguous,
+    /// The client's address is in no network namespace of this host that can be
+    /// seen from here.
     NotHere,
     /// The daemon may not look.
     NotAllowed,
@@ -66,6 +112,8 @@ impl Untraced {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Gone => "gone",
+            Self::Hidden => "hidden",
+            Self::Ambiguous => "ambiguous",
             Self::NotHere => "not_here",
             Self::NotAllowed => "not_allowed",
             Self::TooSlow => "too_slow",

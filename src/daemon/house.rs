@@ -29,6 +29,7 @@ pub(super) struct DaemonHouse {
     reloading: Reloading,
     service: ServiceManager,
     journal: Arc<Journal>,
+    processes: String,
     started: Instant,
 }
 
@@ -40,8 +41,9 @@ impl DaemonHouse {
         reloading: Reloading,
         service: ServiceManager,
         journal: Arc<Journal>,
+        processes: String,
     ) -> Self {
-        Self { in_force, clients, firewall, reloading, service, journal, started: Instant::now() }
+        Self { in_force, clients, firewall, reloading, service, journal, processes, started: Instant::now() }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -107,6 +109,7 @@ impl House for DaemonHouse {
             watch,
             waiting,
             reloads: totals,
+            processes: self.processes.clone(),
             clients: self.clients.known().len(),
             leases: self.firewall.leases().await.len(),
             statics: self.firewall.statics().await.len(),

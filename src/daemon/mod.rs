@@ -35,6 +35,7 @@ use self::reading::{Fingerprint, Present};
 use self::reload::{Parts, Reloader};
 use self::service::ServiceManager;
 use self::standing::Reloading;
+use crate::attribution::{self, Tracer};
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode, PolicySettings};
@@ -94,6 +95,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let config = host::complete(config);
     host::take_up_capabilities()?;
     host::require(&config)?;
+    let tracer = tracer(&config)?;
     for advice in host::advise(&config) {
         tracing::warn!("{advice}");
     }
@@ -102,7 +104,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let (loaded, fingerprint) = background.first(move || first_policy(&settings)).map_err(io::Error::other)??;
     let journal = Arc::new(Journal::open(config.journal.path.as_deref())?);
     let runtime = Runtime::new()?;
-    let result = runtime.block_on(stand(&config, file, loaded, fingerprint, background, &journal));
+    let result = runtime.block_on(stand(&config, file, loaded, fingerprint, background, &journal, tracer));
     journal.close();
     result
 }
@@ -115,6 +117,7 @@ async fn stand(
     fingerprint: Fingerprint,
     background: Background,
     journal: &Arc<Journal>,
+    tracer: Tracer,
 ) -> Result<(), Error> {
     let service = ServiceManager::from_environment()?;
     // From here on it means: read everything again.
@@ -150,7 +153,12 @@ async fn stand(
     let forwarder = Forwarder::new(&config.dns, screening(config));
     let gate = Gate::new(Arc::clone(&in_force), forwarder.clone(), firewall.clone(), config.names);
     let denials = Arc::clone(journal);
-    let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
+    let processes = tracer.standing().to_owned();
+    let hooks = Hooks {
+        now: wall_time,
+        denials: Arc::new(move |client| denials.denied_to(client)),
+        trace: Arc::new(move |ends| Box::pin(tracer.trace(ends))),
+    };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));
 
     let parts = Parts {
@@ -171,7 +179,7 @@ async fn stand(
 
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal));
+    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), processes);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
@@ -202,6 +210,24 @@ async fn become_ready(forwarder: Forwarder, service: ServiceManager, reloading: 
         tracing::warn!("the upstream server {server} does not answer: {failure}");
     }
     service.ready(&reloading.in_one_line());
+}
+
+/// Who finds out which process was denied. Whatever comes of it, all threads
+/// started later have no capability for that.
+fn tracer(config: &Config) -> io::Result<Tracer> {
+    if !config.evidence.processes {
+        attribution::give_up()?;
+        return Ok(Tracer::off());
+    }
+    let tracer = Tracer::start(config.wall.mode.is_sidecar())?;
+    if tracer.standing() != "on" {
+        tracing::warn!(
+            "denials will not name the process that asked: {}; see SECURITY.md for what it takes, or set processes = \
+             false in the section [evidence]",
+            tracer.standing()
+        );
+    }
+    Ok(tracer)
 }
 
 /// A task that ends with whoever holds this.

@@ -20,7 +20,7 @@ impl Config {
     pub fn step_to(&self, wanted: Self) -> Step {
         let mut waiting = Waiting(Vec::new());
         // Without `..`: a setting that is added has to say here what it does.
-        let Self { dns, policy, wall, lease, names, clients, control, journal } = wanted;
+        let Self { dns, policy, wall, lease, names, clients, control, journal, evidence } = wanted;
         let config = Self {
             dns: waiting.dns(self, dns),
             policy: {
@@ -33,6 +33,7 @@ impl Config {
             clients,
             control: waiting.keep("control.socket", &self.control, control),
             journal: waiting.keep("journal.path", &self.journal, journal),
+            evidence: waiting.keep("evidence.processes", &self.evidence, evidence),
         };
         Step { config, waiting: waiting.0 }
     }
@@ -180,7 +181,7 @@ agent = "claude"
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
             ("[control]", "[control]\nsocket = \"/run/other.sock\""),
-            ("[journal]", "[journal]\npath = \"events.jsonl\""),
+            ("[journal]", "[evidence]\nprocesses = false\n[journal]\npath = \"events.jsonl\""),
         ]);
         let expected = [
             "dns.listen",
@@ -202,6 +203,7 @@ agent = "claude"
             "names",
             "control.socket",
             "journal.path",
+            "evidence.processes",
         ];
         assert_eq!(waiting, expected);
         assert_eq!(after, config(ToOwned::to_owned));

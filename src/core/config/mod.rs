@@ -38,6 +38,8 @@ pub struct Config {
     pub journal: Journal,
     /// `[names]`
     pub names: NameLimits,
+    /// `[evidence]`
+    pub evidence: Evidence,
 }
 
 impl Config {
@@ -300,6 +302,13 @@ pub struct ClientEntry {
 pub struct Control {
     /// The Unix socket, mode 0660.
     pub socket: PathBuf,
+}
+
+/// `[evidence]`: what is found out about what was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whether a denial names the process that asked, where the daemon may look.
+    pub processes: bool,
 }
 
 /// `[journal]`: where events are kept.

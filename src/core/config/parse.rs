@@ -18,13 +18,13 @@ use self::value::{
     upstream,
 };
 use super::{
-    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,
+    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Evidence, Journal, LeaseSettings, Mode,
     NameLimits, PacketVerdict, PolicySettings, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 
 /// Every table of the file, and every key of each.
-const TABLES: [(&str, &[&str]); 8] = [
+const TABLES: [(&str, &[&str]); 9] = [
     (
         "dns",
         &[
@@ -49,6 +49,7 @@ const TABLES: [(&str, &[&str]); 8] = [
     ("control", &["socket"]),
     ("journal", &["path"]),
     ("names", &["per_minute", "octets_per_minute", "bits_per_minute"]),
+    ("evidence", &["processes"]),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -83,6 +84,7 @@ fn read(document: &Document<'_>) -> Option<Config> {
     let control = control(&document.table("control"));
     let journal = journal(&document.table("journal"));
     let names = names(&document.table("names"));
+    let evidence = evidence(&document.table("evidence"));
     Some(Config {
         dns: dns?,
         policy: policy?,
@@ -92,6 +94,7 @@ fn read(document: &Document<'_>) -> Option<Config> {
         control: control?,
         journal: journal?,
         names: names?,
+        evidence: evidence?,
     })
 }
 
@@ -273,6 +276,10 @@ fn control(table: &Table<'_>) -> Option<Control> {
 
 fn journal(table: &Table<'_>) -> Option<Journal> {
     Some(Journal { path: table.text("path", |text| file_path(text).map(Some)).or(None)? })
+}
+
+fn evidence(table: &Table<'_>) -> Option<Evidence> {
+    Some(Evidence { processes: table.flag("processes").or(true)? })
 }
 
 fn refuse_empty<T>(table: &Table<'_>, key: &'static str, items: &[Spotted<T>]) {

@@ -1,3 +1,4 @@
+use std::future::ready;
 use std::sync::{Mutex, OnceLock};
 
 use hickory_proto::op::{Edns, Message, Query as WireQuery, ResponseCode};
@@ -101,7 +102,7 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
     let events = Recorder::default();
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
-    let hooks = Hooks { now: || WallTime(0), denials: Arc::new(|_| 7) };
+    let hooks = Hooks { now: || WallTime(0), denials: Arc::new(|_| 7), trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))) };
     let clients = Clients::new(Arc::new(Identities::new(&[entry])));
     Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
 }
@@ -121,7 +122,8 @@ fn query(name: &str, kind: RecordType) -> Message {
 
 impl Wall {
     async fn octets(&self, peer: &str, wire: &[u8]) -> Option<Vec<u8>> {
-        self.handler.answer(peer.parse().unwrap(), Transport::Udp, wire).await
+        let ends = Ends::new(Protocol::Udp, peer.parse().unwrap(), "10.77.0.1:53".parse().unwrap());
+        self.handler.answer(ends, wire).await
     }
 
     async fn ask(&self, message: &Message) -> Message {

@@ -20,7 +20,7 @@ struct Echo {
 }
 
 impl Answer for Echo {
-    async fn answer(&self, _: SocketAddr, _: Transport, wire: &[u8]) -> Option<Vec<u8>> {
+    async fn answer(&self, _: Ends, wire: &[u8]) -> Option<Vec<u8>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match wire.first() {
             Some(b'h') => sleep(Duration::from_millis(300)).await,
