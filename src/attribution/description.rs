@@ -32,9 +32,10 @@ pub(super) fn describe(handle: Handle, namespace: u64, users: &mut Users) -> io:
             next = parent_within(&handle, namespace)?;
         }
     }
-    let chain = generations.into_iter().rev().reduce(|parent, child| {
-        Process { parent_process: Some(Box::new(parent)), ..child }
-    });
+    let chain = generations
+        .into_iter()
+        .rev()
+        .reduce(|parent, child| Process { parent_process: Some(Box::new(parent)), ..child });
     chain.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 

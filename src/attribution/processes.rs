@@ -77,7 +77,12 @@ impl Processes {
     ///
     /// # Errors
     /// When `deadline` has passed.
-    pub(super) fn holders(&mut self, inodes: &[u64], namespace: u64, deadline: Instant) -> Result<Vec<Holder>, TooSlow> {
+    pub(super) fn holders(
+        &mut self,
+        inodes: &[u64],
+        namespace: u64,
+        deadline: Instant,
+    ) -> Result<Vec<Holder>, TooSlow> {
         let looks: [fn(&mut Self) -> io::Result<()>; 2] = [Self::refresh, Self::look_again];
         for look in looks {
             // Without the list of processes nobody is found, and said to be

@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn a_status_is_read_whatever_the_process_calls_itself() {
-        let text = b"Name:\tPPid: 7\nUmask:\t0022\nState:\tS (sleeping)\nPPid:\t41\nUid:\t0\t1000\t0\t0\nNSpid:\t99\t1\n";
+        let text =
+            b"Name:\tPPid: 7\nUmask:\t0022\nState:\tS (sleeping)\nPPid:\t41\nUid:\t0\t1000\t0\t0\nNSpid:\t99\t1\n";
         let expected = Status { parent: 41, uid: 1000, depth: 2, is_first: true, is_dead: false };
         assert_eq!(Status::parse(text), Some(expected));
         let text = b"Name:\tx\nState:\tZ (zombie)\nPPid:\t0\nUid:\t0\t0\t0\t0\n";

@@ -156,7 +156,9 @@ impl Witness {
             return Ok(Traced::Missing(why));
         }
         let count = holders.len();
-        let Some(Holder { handle, .. }) = holders.into_iter().max_by_key(|holder| holder.handle.started().ok()) else {
+        let Some(Holder { handle, .. }) =
+            holders.into_iter().min_by_key(|holder| holder.handle.started().unwrap_or(u64::MAX))
+        else {
             return Ok(Traced::Missing(self.why_nobody(ends)?));
         };
         // Before the rest is read, so that it is of the same command.

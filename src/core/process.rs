@@ -4,15 +4,11 @@ pub mod masking;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::event::Flow;
 use super::query::Protocol;
-
-/// How long a denial waits for its process to be found; an answer never does.
-pub const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Both ends of what a client sent: by them its socket is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +65,8 @@ pub struct Process {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
     /// How many processes hold the socket, where it is not this one alone: then
-    /// any of them may have sent, and this is the youngest.
+    /// any of them may have sent, and this is the oldest, from which the others
+    /// have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub socket_holders: Option<u32>,
     /// The process that started it; absent at the container's first process.

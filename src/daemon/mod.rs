@@ -179,7 +179,15 @@ async fn stand(
 
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), processes);
+    let house = DaemonHouse::new(
+        in_force,
+        clients,
+        firewall,
+        reloading.clone(),
+        service.clone(),
+        Arc::clone(journal),
+        processes,
+    );
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
@@ -219,7 +227,7 @@ fn tracer(config: &Config) -> io::Result<Tracer> {
         attribution::give_up()?;
         return Ok(Tracer::off());
     }
-    let tracer = Tracer::start(config.wall.mode.is_sidecar())?;
+    let tracer = Tracer::start(config.wall.mode.is_sidecar(), config.evidence.hold)?;
     if tracer.standing() != "on" {
         tracing::warn!(
             "denials will not name the process that asked: {}; see SECURITY.md for what it takes, or set processes = \

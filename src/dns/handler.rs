@@ -20,7 +20,7 @@ use crate::core::config::{DenyAnswer, Dns, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, PolicyId, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
-use crate::core::process::{Ends, PATIENCE, Traced, Untraced};
+use crate::core::process::{Ends, Traced};
 use crate::core::query::{Client, Protocol, Query, RecordKind};
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
@@ -96,7 +96,8 @@ pub struct Hooks {
     pub now: fn() -> WallTime,
     /// How often a client was denied, for `denied.cedarwall. CH TXT`.
     pub denials: Arc<dyn Fn(Client) -> u64 + Send + Sync>,
-    /// Which process holds the client's end, for the event of a denial.
+    /// Which process holds the client's end, for the event of a denial, which
+    /// is held until this says so or gives up.
     pub trace: Arc<dyn Fn(Ends) -> Tracing + Send + Sync>,
 }
 
@@ -305,12 +306,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
 
     fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason, process: Traced) -> Vec<u8> {
         let error = ExtendedError { code: extended::PROHIBITED, text: reason.to_string() };
-        self.report.report(Event::QueryDenied {
-            subject,
-            denial: Denial::by_default(reason),
-            process,
-            sinkhole: None,
-        });
+        self.report.report(Event::QueryDenied { subject, denial: Denial::by_default(reason), process, sinkhole: None });
         reply.bare(Rcode::Refused, Some(&error))
     }
 
@@ -358,7 +354,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
     /// Who did it, while the client still waits: once it has its answer, it
     /// may be gone.
     async fn trace(&self, ends: Ends) -> Traced {
-        timeout(PATIENCE, (self.hooks.trace)(ends)).await.unwrap_or(Traced::Missing(Untraced::TooSlow))
+        (self.hooks.trace)(ends).await
     }
 
     fn decide_any(&self, query: &Query, now: WallTime) -> Result<Vec<PolicyId>, Denial> {

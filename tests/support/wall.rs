@@ -28,6 +28,8 @@ pub struct Setup<'a> {
     pub upstream: &'a [&'a str],
     /// Lines of `[names]`.
     pub names: &'a str,
+    /// Lines of `[evidence]`.
+    pub evidence: &'a str,
 }
 
 /// The two permits of the story, and the catch-all forbid left out: the
@@ -52,6 +54,7 @@ impl Default for Setup<'_> {
             lease: "",
             upstream: &["udp://198.51.100.53:53"],
             names: "",
+            evidence: "",
         }
     }
 }
@@ -188,6 +191,8 @@ address = ["10.77.1.2", "fd77:1::2"]
 agent = "claude"
 [names]
 {names}
+[evidence]
+{evidence}
 [control]
 socket = "{socket}"
 [journal]
@@ -200,6 +205,7 @@ path = "{journal}"
         wall = setup.wall,
         lease = setup.lease,
         names = setup.names,
+        evidence = setup.evidence,
         socket = lab.path("control.sock").display(),
         journal = lab.path("events.jsonl").display(),
     )

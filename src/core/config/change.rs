@@ -1,7 +1,7 @@
 //! From one configuration to the next while the daemon runs: what takes effect
 //! at once, and what has to wait for the next start.
 
-use super::{Config, Dns, LeaseSettings, PolicySettings, Wall};
+use super::{Config, Dns, Evidence, LeaseSettings, PolicySettings, Wall};
 
 /// A configuration that can be carried out by a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,14 @@ impl Config {
             clients,
             control: waiting.keep("control.socket", &self.control, control),
             journal: waiting.keep("journal.path", &self.journal, journal),
-            evidence: waiting.keep("evidence.processes", &self.evidence, evidence),
+            evidence: {
+                let Evidence { processes, hold } = evidence;
+                let now = self.evidence;
+                Evidence {
+                    processes: waiting.keep("evidence.processes", &now.processes, processes),
+                    hold: waiting.keep("evidence.hold", &now.hold, hold),
+                }
+            },
         };
         Step { config, waiting: waiting.0 }
     }
@@ -181,7 +188,7 @@ agent = "claude"
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
             ("[control]", "[control]\nsocket = \"/run/other.sock\""),
-            ("[journal]", "[evidence]\nprocesses = false\n[journal]\npath = \"events.jsonl\""),
+            ("[journal]", "[evidence]\nprocesses = false\nhold = \"50ms\"\n[journal]\npath = \"events.jsonl\""),
         ]);
         let expected = [
             "dns.listen",
@@ -204,6 +211,7 @@ agent = "claude"
             "control.socket",
             "journal.path",
             "evidence.processes",
+            "evidence.hold",
         ];
         assert_eq!(waiting, expected);
         assert_eq!(after, config(ToOwned::to_owned));

@@ -309,6 +309,8 @@ pub struct Control {
 pub struct Evidence {
     /// Whether a denial names the process that asked, where the daemon may look.
     pub processes: bool,
+    /// How long a denial is held for it; an answer never is.
+    pub hold: Duration,
 }
 
 /// `[journal]`: where events are kept.

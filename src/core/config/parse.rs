@@ -18,8 +18,8 @@ use self::value::{
     upstream,
 };
 use super::{
-    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Evidence, Journal, LeaseSettings, Mode,
-    NameLimits, PacketVerdict, PolicySettings, TableName, Upstream, Wall,
+    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Evidence, Journal, LeaseSettings,
+    Mode, NameLimits, PacketVerdict, PolicySettings, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 
@@ -49,7 +49,7 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("control", &["socket"]),
     ("journal", &["path"]),
     ("names", &["per_minute", "octets_per_minute", "bits_per_minute"]),
-    ("evidence", &["processes"]),
+    ("evidence", &["processes", "hold"]),
 ];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -279,7 +279,9 @@ fn journal(table: &Table<'_>) -> Option<Journal> {
 }
 
 fn evidence(table: &Table<'_>) -> Option<Evidence> {
-    Some(Evidence { processes: table.flag("processes").or(true)? })
+    let processes = table.flag("processes").or(true);
+    let hold = table.text("hold", duration(MILLISECOND, SECOND)).or(20 * MILLISECOND);
+    Some(Evidence { processes: processes?, hold: hold? })
 }
 
 fn refuse_empty<T>(table: &Table<'_>, key: &'static str, items: &[Spotted<T>]) {

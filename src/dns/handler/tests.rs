@@ -102,7 +102,8 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
     let events = Recorder::default();
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
-    let hooks = Hooks { now: || WallTime(0), denials: Arc::new(|_| 7), trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))) };
+    let hooks =
+        Hooks { now: || WallTime(0), denials: Arc::new(|_| 7), trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))) };
     let clients = Clients::new(Arc::new(Identities::new(&[entry])));
     Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
 }

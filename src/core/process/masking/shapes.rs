@@ -54,11 +54,7 @@ pub(super) fn without_userinfo(word: &str) -> String {
     // book; a port is a number.
     let has_password =
         authority.split_once(':').is_some_and(|(_, port)| !port.bytes().all(|octet| octet.is_ascii_digit()));
-    let at = if authority.contains('@') {
-        authority.rfind('@')
-    } else {
-        address.rfind('@').filter(|_| has_password)
-    };
+    let at = if authority.contains('@') { authority.rfind('@') } else { address.rfind('@').filter(|_| has_password) };
     let host = at.and_then(|at| address.get(at..));
     let shown = host.map_or_else(|| address.to_owned(), |host| format!("{MASK}{host}"));
     format!("{scheme}://{shown}{}", without_userinfo(after))
@@ -86,9 +82,15 @@ fn known(word: &str) -> Option<usize> {
 fn masked_by_chance(word: &str) -> String {
     // Paths and names are looked at piece by piece; anything else in one, as
     // Base64 has slashes, too.
-    let is_path = word.starts_with(['/', '.', '~', '@', '-']) || word.contains("://");
+    let is_path = word.starts_with(['/', '.', '~', '@']) || word.contains("://");
+    let is_option = word.starts_with('-');
     let is_of_a_piece = move |character: char| {
-        character.is_ascii_alphanumeric() || "_-+".contains(character) || (!is_path && "/=".contains(character))
+        let joins = match (is_path, is_option) {
+            (true, _) => false,
+            (false, true) => "_-+".contains(character),
+            (false, false) => "_-+/=".contains(character),
+        };
+        joins || character.is_ascii_alphanumeric()
     };
     let mut shown = String::with_capacity(word.len());
     let mut rest = word;
@@ -131,9 +133,9 @@ fn is_mixed(piece: &str) -> bool {
         _ => Kind::Other,
     };
     let kinds: Vec<Kind> = piece.bytes().map(kind).collect();
-    let changes = kinds.windows(2).filter(|pair| {
-        matches!(pair, [left, right] if left != right && *left != Kind::Other && *right != Kind::Other)
-    });
+    let changes = kinds
+        .windows(2)
+        .filter(|pair| matches!(pair, [left, right] if left != right && *left != Kind::Other && *right != Kind::Other));
     let (changes, letters) = (changes.count(), kinds.iter().filter(|kind| **kind != Kind::Other).count());
     // In words of people it is one in ten, in keys every second.
     letters >= LONG - 4 && kinds.contains(&Kind::Digit) && changes * 4 >= letters

@@ -37,7 +37,10 @@ fn what_follows_a_key_that_sounds_secret_is_masked() {
         (&["x", "--token", "abc", "y"], "x --token *** y"),
         (&["x", "--password", "-abc def", "y"], "x --password *** y"),
         (&["x", "--github-token", "abc"], "x --github-token ***"),
-        (&["env", "NPM_TOKEN=abc", "AWS_SECRET_ACCESS_KEY=a b", "A=b"], "env NPM_TOKEN=*** AWS_SECRET_ACCESS_KEY=*** A=b"),
+        (
+            &["env", "NPM_TOKEN=abc", "AWS_SECRET_ACCESS_KEY=a b", "A=b"],
+            "env NPM_TOKEN=*** AWS_SECRET_ACCESS_KEY=*** A=b",
+        ),
         (&["curl", "-H", "Authorization: Bearer abc", "-X", "POST"], "curl -H 'Authorization:***' -X POST"),
         (&["echo", "Authorization:", "Bearer", "abc", "x"], "echo Authorization: Bearer *** x"),
         (&["curl", "-d", r#"{"user":"u","password":"abc,def"}"#], r#"curl -d {"user":"u","password":***"#),
@@ -51,10 +54,14 @@ fn what_follows_a_key_that_sounds_secret_is_masked() {
         (&["curl", "-u", "user:abc", "x"], "curl -u *** x"),
         (&["curl", "--user", "user:abc", "--user-agent", "x"], "curl --user *** --user-agent x"),
         (&["redis-cli", "-a", "abc"], "redis-cli -a ***"),
-        (&["npm", "config", "set", "//registry.example.com/:_authToken", "abc"],
-            "npm config set //registry.example.com/:_authToken ***"),
-        (&["npm", "config", "set", "//registry.example.com/:_authToken=abc"],
-            "npm config set //registry.example.com/:_authToken=***"),
+        (
+            &["npm", "config", "set", "//registry.example.com/:_authToken", "abc"],
+            "npm config set //registry.example.com/:_authToken ***",
+        ),
+        (
+            &["npm", "config", "set", "//registry.example.com/:_authToken=abc"],
+            "npm config set //registry.example.com/:_authToken=***",
+        ),
         (&["openssl", "-passin", "pass:abc"], "openssl -passin ***"),
         (&["sshpass", "-pabc", "ssh", "h"], "sshpass -p*** ssh h"),
     ] {
@@ -68,7 +75,10 @@ fn secrets_within_a_script_are_masked_and_the_rest_is_not() {
         ("TOKEN=abc curl x", "'TOKEN=***'"),
         ("cd x; TOKEN=abc curl x", "'cd x; TOKEN=*** curl x'"),
         ("export PASSWORD='a b c' && run", "'export PASSWORD=*** && run'"),
-        ("curl -H 'Authorization: Bearer abc' https://u:p@example.com", "'curl -H 'Authorization:***' https://***@example.com'"),
+        (
+            "curl -H 'Authorization: Bearer abc' https://u:p@example.com",
+            "'curl -H 'Authorization:***' https://***@example.com'",
+        ),
         ("bash -c 'mysql -pabc -e \"x\"'", "'bash -c 'mysql -p*** -e \"x\"''"),
         ("curl --token abc; true", "'curl --token *** true'"),
         ("node a.js --password \"abc def\" tail", "'node a.js --password *** tail'"),
@@ -119,8 +129,18 @@ fn a_command_line_is_bounded_and_a_secret_is_not_shown_in_part() {
 }
 
 const SECRET_KEYS: [&str; 12] = [
-    "password", "--password", "API_KEY", "--api-key", "github_token", "--auth-token", "client_secret", "PGPASSWORD",
-    "Authorization", "--db-pass", "Cookie", "AWS_SESSION_TOKEN",
+    "password",
+    "--password",
+    "API_KEY",
+    "--api-key",
+    "github_token",
+    "--auth-token",
+    "client_secret",
+    "PGPASSWORD",
+    "Authorization",
+    "--db-pass",
+    "Cookie",
+    "AWS_SESSION_TOKEN",
 ];
 
 proptest! {
