@@ -18,17 +18,21 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cedarwall::attribution::Tracer;
 use cedarwall::core::event::Flow;
 use cedarwall::core::process::{Traced, Untraced};
 use cedarwall::core::query::Client;
 use hickory_proto::rr::RecordType;
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
-use support::client::{ask_tcp, question};
-use support::lab::{Lab, Process, eventually, in_lab};
+use support::client::{ask, ask_tcp, question};
+use support::lab::{Lab, Process, UPSTREAM, eventually, in_lab};
+use support::upstream::{Upstream, plain};
 use support::wall::{STORY, Setup, Wall, binary};
 
 /// Processes of each of the two modes, one denied query each.
@@ -326,6 +330,67 @@ fn a_process_that_is_gone_is_said_to_be_gone() {
         let event = denied(&wall, "gone.example.net");
         assert_eq!(event["process_missing"], "gone", "{event:#}");
         assert!(event["process"].is_null(), "{event:#}");
+    });
+}
+
+#[test]
+fn a_denial_is_held_no_longer_than_it_may_be_and_an_answer_not_at_all() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        let mut wall = Wall::start(lab, &Setup::default());
+        let threads = fs::read_dir(format!("/proc/{}/task", wall.process().id())).unwrap().flatten();
+        let is_witness = |name: String| name.trim() == "witness";
+        let mut witness = threads.filter(|thread| fs::read_to_string(thread.path().join("comm")).is_ok_and(is_witness));
+        let witness = witness.next().unwrap().file_name().to_str().unwrap().parse().unwrap();
+        // A debugger holds this one thread; every other goes on.
+        let witness = Pid::from_raw(witness);
+        ptrace::seize(witness, ptrace::Options::empty()).unwrap();
+        ptrace::interrupt(witness).unwrap();
+        waitpid(witness, Some(WaitPidFlag::__WALL)).unwrap();
+
+        for name in ["slow.example.net", "api.example.com"] {
+            let begun = Instant::now();
+            assert!(lab.within("agent", || ask(WALL4, name, RecordType::A)).is_some());
+            assert!(begun.elapsed() < Duration::from_secs(2), "{name}: {:?}", begun.elapsed());
+        }
+        let event = denied(&wall, "slow.example.net");
+        assert_eq!(event["process_missing"], "too_slow", "{event:#}");
+        ptrace::detach(witness, None).unwrap();
+        eventually("it goes on", Duration::from_secs(10), || {
+            run_in_agent(lab, &mut asker_command(&this_program(), WALL4, "connected", "again.example.net", "x"));
+            let events = wall.events("query.denied", 1);
+            events.iter().any(|event| event["hostname"] == "again.example.net" && event["process"].is_object())
+        });
+    });
+}
+
+#[test]
+fn an_address_that_moves_to_another_namespace_is_followed() {
+    in_lab(|lab| {
+        let wall = Wall::start(lab, &patient());
+        let ask_there = |namespace: &str, name: &str| {
+            let mut command = asker_command(&this_program(), WALL4, "connected", name, name);
+            let status = lab.within(namespace, || command.status().unwrap());
+            assert!(status.success());
+            let event = denied(&wall, name);
+            assert!(event["process"]["cmd_line"].as_str().is_some_and(|line| line.contains(name)), "{event:#}");
+        };
+        ask_there("agent", "before.example.net");
+        // As an engine does for the next container of the same address.
+        support::run(
+            "sh",
+            &[
+                "-ec",
+                "
+            ip link delete veth-agent
+            ip netns add next; ip -n next link set lo up
+            ip link add veth-agent type veth peer name eth0 netns next
+            ip addr add 10.77.0.1/24 dev veth-agent; ip link set veth-agent up
+            ip -n next addr add 10.77.0.2/24 dev eth0; ip -n next link set eth0 up
+            ip -n next route add default via 10.77.0.1",
+            ],
+        );
+        ask_there("next", "after.example.net");
     });
 }
 

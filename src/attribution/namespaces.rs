@@ -197,13 +197,17 @@ impl Namespaces {
 
     fn forget(&mut self, namespace: u64) {
         self.open.remove(&namespace);
-        self.had.remove(&namespace);
+        // Whoever has its addresses next is looked for at once.
+        for address in self.had.remove(&namespace).unwrap_or_default() {
+            self.searched.remove(&address);
+        }
     }
 
     /// Opens a namespace and reads its addresses. One that is gone, or that may
     /// not be entered, has none.
     fn look_into(&mut self, namespace: u64, way: &Way) -> Result<(), Unknown> {
         self.open.remove(&namespace);
+        let before = self.had.get(&namespace).cloned().unwrap_or_default();
         let addresses = match self.enter(namespace, way)? {
             Ok(sockets) => {
                 let addresses = sockets.addresses().clone();
@@ -215,6 +219,9 @@ impl Namespaces {
                 BTreeSet::new()
             }
         };
+        for address in before.difference(&addresses) {
+            self.searched.remove(address);
+        }
         self.had.insert(namespace, addresses);
         Ok(())
     }

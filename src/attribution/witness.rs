@@ -157,7 +157,8 @@ impl Witness {
         }
         let count = holders.len();
         let Some(Holder { handle, .. }) =
-            holders.into_iter().min_by_key(|holder| holder.handle.started().unwrap_or(u64::MAX))
+            // In the same tick, the one with the lower number came first.
+            holders.into_iter().min_by_key(|holder| (holder.handle.started().unwrap_or(u64::MAX), holder.handle.pid))
         else {
             return Ok(Traced::Missing(self.why_nobody(ends)?));
         };

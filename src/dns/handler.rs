@@ -147,6 +147,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             kind: RecordKind::from_number(request.kind),
         };
         let Some(Identity { agent, addresses }) = self.clients.identify(client) else {
+            // Nobody searches this host for addresses that anybody can invent.
             return self.refuse(reply, subject, Reason::UnknownClient, Traced::Unasked);
         };
         subject.agent = Some(agent.clone());

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::core::cap::Cap;
 use crate::core::config::Transport;
+use crate::core::process::Ends;
 use crate::core::query::Client;
 use crate::dns::Admission;
 

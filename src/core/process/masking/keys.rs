@@ -95,7 +95,7 @@ pub(super) fn announces(word: &str) -> bool {
     }
     let word = word.trim_matches(is_quote);
     if word.starts_with('-') {
-        return is_secret(word);
+        return !word.contains(':') && is_secret(word);
     }
     let tail = word.rsplit(['/', ':']).next().unwrap_or_default();
     BARE.contains(&bare(tail).as_str())
