@@ -20,16 +20,15 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::env;
 use std::net::UdpSocket;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::thread::sleep;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
 use serde_json::Value;
 use support::client::question;
-use support::flood::{Load, questions};
 use support::lab::{Lab, Process, UPSTREAM, WALL, eventually, in_lab};
 use support::upstream::{Upstream, plain};
 use support::wall::{ANY_NAMES, STORY, Setup, binary, configuration};
@@ -39,36 +38,76 @@ const LONG: Duration = Duration::from_secs(3);
 /// Questions under way at once.
 const AT_ONCE: usize = 32;
 
-type Kind = (&'static str, fn() -> Load);
+/// What is asked: the name, and whether from a new socket each time.
+const KINDS: [(&str, &str, bool); 3] = [
+    ("denied, one socket", "blocked.example.net", false),
+    ("denied, a socket for each question", "blocked.example.net", true),
+    ("permitted, from the cache", "api.example.com", false),
+];
 
 fn main() {
+    // The client is this very program, started anew in the client's namespace.
+    if let (Ok(name), Ok(way)) = (env::var("ASK_NAME"), env::var("ASK_WAY")) {
+        return println!("{}", ask(&name, way == "anew"));
+    }
     in_lab(|lab| {
         Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
-        let kinds: [Kind; 3] = [
-            ("denied, one socket", || ask("blocked.example.net")),
-            ("denied, a socket for each question", ask_from_new_sockets),
-            ("permitted, from the cache", || ask("api.example.com")),
-        ];
         let mut rates = BTreeMap::new();
         for _ in 0..ROUNDS {
             for is_on in [false, true] {
                 let daemon = start(lab, is_on);
-                for (index, (_, begin)) in kinds.iter().enumerate() {
-                    let load = begin();
-                    sleep(LONG);
-                    rates.entry((index, is_on)).or_insert_with(Vec::new).push(load.end());
+                for (index, (_, name, anew)) in KINDS.iter().enumerate() {
+                    rates.entry((index, is_on)).or_insert_with(Vec::new).push(asked(lab, name, *anew));
                 }
                 drop(daemon);
                 std::fs::remove_file(lab.path("control.sock")).unwrap();
             }
         }
         println!("{:<38}{:>12}{:>12}{:>8}", "questions answered a second", "without", "with", "ratio");
-        for (index, (what, _)) in kinds.iter().enumerate() {
+        for (index, (what, ..)) in KINDS.iter().enumerate() {
             let (off, on) = (median(&rates[&(index, false)]), median(&rates[&(index, true)]));
             println!("{what:<38}{off:>12.0}{on:>12.0}{:>8.2}", on / off);
         }
         told(&lab.path("events.jsonl"));
     });
+}
+
+/// Has the client ask; questions answered a second.
+fn asked(lab: &Lab, name: &str, anew: bool) -> f64 {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.envs([("ASK_NAME", name), ("ASK_WAY", if anew { "anew" } else { "again" })]);
+    let output = lab.within("agent", || command.output().unwrap());
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// The client's part.
+fn ask(name: &str, anew: bool) -> f64 {
+    let wire = question(name, RecordType::A).to_vec().unwrap();
+    let (begun, mut answered) = (Instant::now(), 0u32);
+    let mut socket = connected();
+    let at_once = if anew { 1 } else { AT_ONCE };
+    (0..at_once).for_each(|_| drop(socket.send(&wire)));
+    while begun.elapsed() < LONG {
+        match socket.recv(&mut [0; 4096]) {
+            Ok(_) => {
+                answered += 1;
+                if anew {
+                    socket = connected();
+                }
+                let _ = socket.send(&wire);
+            }
+            Err(_) => (0..at_once).for_each(|_| drop(socket.send(&wire))),
+        }
+    }
+    f64::from(answered) / begun.elapsed().as_secs_f64()
+}
+
+fn connected() -> UdpSocket {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    socket.connect(WALL).unwrap();
+    socket
 }
 
 /// Starts a daemon with all evidence, or with none.
@@ -95,25 +134,6 @@ fn start(lab: &Lab, is_on: bool) -> Process {
     daemon
 }
 
-fn ask(name: &'static str) -> Load {
-    questions("agent", WALL, AT_ONCE, move |_| question(name, RecordType::A).to_vec().unwrap())
-}
-
-fn ask_from_new_sockets() -> Load {
-    Load::start("agent", |ended, count| {
-        let wire = question("blocked.example.net", RecordType::A).to_vec().unwrap();
-        while !ended.load(Ordering::Relaxed) {
-            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-            socket.connect(WALL).unwrap();
-            socket.send(&wire).unwrap();
-            if socket.recv(&mut [0; 4096]).is_ok() {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    })
-}
-
 fn median(rates: &[f64]) -> f64 {
     let mut rates = rates.to_vec();
     rates.sort_by(f64::total_cmp);
@@ -128,9 +148,11 @@ fn told(journal: &Path) {
         let what = match (&event["event"], &event["process"]["pid"]) {
             (event, _) if event == "journal.lost" => "lines lost, told of in events".to_owned(),
             (event, _) if event != "query.denied" => continue,
-            (_, pid) if *pid == std::process::id() => "named this process".to_owned(),
             (_, pid) if pid.is_null() => format!("said {}", event["process_missing"]),
-            (_, other) => format!("named {other}, which it was not"),
+            _ if event["process"]["path"].as_str().map(Path::new) == env::current_exe().ok().as_deref() => {
+                "named the client's process".to_owned()
+            }
+            _ => "named another".to_owned(),
         };
         *told.entry(what).or_default() += 1;
     }

@@ -9,6 +9,7 @@ mod handle;
 mod namespaces;
 mod privileges;
 mod processes;
+mod recollection;
 mod sockets;
 mod status;
 mod turns;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
 use super::handle::Handle;
+use super::recollection::BELIEVED;
 
 /// Room for a part of the list of `/proc`.
 const LIST: usize = 32 << 10;
@@ -18,6 +19,7 @@ const LIST: usize = 32 << 10;
 #[derive(Default)]
 pub(super) struct Processes {
     known: HashMap<u32, Known>,
+    refreshed: Option<Instant>,
 }
 
 /// A process that was looked at.
@@ -45,12 +47,18 @@ pub(super) struct Holder {
 impl Processes {
     /// Looks at those that have come since the last time.
     pub(super) fn refresh(&mut self) -> io::Result<()> {
+        self.refreshed = Some(Instant::now());
         let before = std::mem::take(&mut self.known);
         for (pid, folder) in list()? {
             let known = before.get(&pid).copied().filter(|known| known.folder == folder);
             self.known.insert(pid, known.unwrap_or_else(|| Known { folder, namespace: namespace_of(pid) }));
         }
         Ok(())
+    }
+
+    /// The same, unless that was a moment ago.
+    fn refresh_if_old(&mut self) -> io::Result<()> {
+        if self.refreshed.is_some_and(|refreshed| refreshed.elapsed() < BELIEVED) { Ok(()) } else { self.refresh() }
     }
 
     /// Looks at all of them anew: a process may have entered another
@@ -83,7 +91,7 @@ impl Processes {
         namespace: u64,
         deadline: Instant,
     ) -> Result<Vec<Holder>, TooSlow> {
-        let looks: [fn(&mut Self) -> io::Result<()>; 2] = [Self::refresh, Self::look_again];
+        let looks: [fn(&mut Self) -> io::Result<()>; 3] = [Self::refresh_if_old, Self::refresh, Self::look_again];
         for look in looks {
             // Without the list of processes nobody is found, and said to be
             // hidden.

@@ -1,25 +1,20 @@
 //! The thread that looks: from both ends of what was sent to the socket, to
 //! who holds it, to what is told of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::description::describe;
 use super::handle::Handle;
 use super::namespaces::{Namespaces, Unknown};
 use super::processes::{Holder, Processes};
+use super::recollection::Recollection;
 use super::sockets::Found;
 use super::turns::{Next, Question, Turns};
 use super::users::Users;
 use crate::core::process::{Ends, Process, Traced, Untraced};
-
-/// How long what was found for a socket is believed for the same socket, while
-/// its process is alive and runs the same command.
-const BELIEVED: Duration = Duration::from_millis(100);
-/// Sockets remembered at once, each with a file of ours.
-const REMEMBERED: usize = 64;
 
 /// All that the thread knows.
 pub(super) struct Witness {
@@ -27,15 +22,7 @@ pub(super) struct Witness {
     namespaces: Namespaces,
     processes: Processes,
     users: Users,
-    seen: HashMap<Found, Seen>,
-}
-
-/// What was found for a socket.
-struct Seen {
-    at: Instant,
-    holder: Handle,
-    command_line: (Vec<u8>, bool),
-    process: Arc<Process>,
+    recollection: Recollection,
 }
 
 impl Witness {
@@ -46,8 +33,8 @@ impl Witness {
     pub(super) fn new(is_sidecar: bool) -> io::Result<Self> {
         let mut namespaces = Namespaces::new()?;
         check(&mut namespaces)?;
-        let (processes, users) = (Processes::default(), Users::default());
-        Ok(Self { is_sidecar, namespaces, processes, users, seen: HashMap::new() })
+        let (processes, users, recollection) = Default::default();
+        Ok(Self { is_sidecar, namespaces, processes, users, recollection })
     }
 
     /// Answers until nobody asks any more.
@@ -63,7 +50,7 @@ impl Witness {
                     Err(Unknown::TooSlow) => reply(Traced::Missing(Untraced::TooSlow)),
                     Err(Unknown::Lost(error)) => return Err(error),
                 },
-                Next::Nothing => self.seen.retain(|_, seen| seen.at.elapsed() < BELIEVED),
+                Next::Nothing => self.recollection.tidy(),
                 Next::Closed => return Ok(()),
             }
         }
@@ -99,9 +86,7 @@ impl Witness {
             }
         }
         let [socket] = waiting.as_slice() else { return Ok(None) };
-        let Some(seen) = self.seen.get(socket).filter(|seen| seen.at.elapsed() < BELIEVED) else { return Ok(None) };
-        let is_same = seen.holder.command_line().is_ok_and(|command_line| command_line == seen.command_line);
-        Ok(is_same.then(|| Arc::clone(&seen.process)))
+        Ok(self.recollection.of_socket(*socket))
     }
 
     /// The sockets that may have sent it, by namespace.
@@ -162,31 +147,35 @@ impl Witness {
         else {
             return Ok(Traced::Missing(self.why_nobody(ends)?));
         };
-        // Before the rest is read, so that it is of the same command.
-        let Ok(command_line) = handle.command_line() else { return Ok(Traced::Missing(Untraced::Gone)) };
-        // An ancestor in another namespace is outside, wherever the socket is.
-        let home = handle.namespace().unwrap_or(namespace);
-        let Ok(holder) = handle.same() else { return Ok(Traced::Missing(Untraced::Gone)) };
-        let Ok(mut process) = describe(handle, home, &mut self.users) else {
+        let pid = handle.pid;
+        let known = self.recollection.of_process(pid);
+        let Some(process) = known.or_else(|| self.tell(handle, namespace)) else {
             return Ok(Traced::Missing(Untraced::Gone));
         };
-        process.socket_holders = u32::try_from(count).ok().filter(|count| *count > 1);
-        let process = Arc::new(process);
+        if count > 1 {
+            let socket_holders = u32::try_from(count).ok();
+            return Ok(Traced::Found(Arc::new(Process { socket_holders, ..Process::clone(&process) })));
+        }
         if let (Some(socket), 1) = (sockets.first(), sockets.len()) {
-            self.remember(*socket, Seen { at: Instant::now(), holder, command_line, process: Arc::clone(&process) });
+            self.recollection.hold(*socket, pid);
         }
         Ok(Traced::Found(process))
     }
 
-    fn why_nobody(&mut self, ends: Ends) -> Result<Untraced, Unknown> {
-        Ok(if self.senders(ends)?.is_empty() { Untraced::Gone } else { Untraced::Hidden })
+    /// What there is to tell of a process; `None` if it has ended meanwhile.
+    fn tell(&mut self, handle: Handle, namespace: u64) -> Option<Arc<Process>> {
+        // Before the rest is read, so that it is of the same command.
+        let command_line = handle.command_line().ok()?;
+        // Who has a socket of another namespace has its ancestors elsewhere.
+        let home = handle.namespace().unwrap_or(namespace);
+        let remembered = handle.same().ok()?;
+        let process = Arc::new(describe(handle, home, &mut self.users).ok()?);
+        self.recollection.tell(remembered, command_line, Arc::clone(&process));
+        Some(process)
     }
 
-    fn remember(&mut self, socket: Found, seen: Seen) {
-        if self.seen.len() >= REMEMBERED {
-            self.seen.clear();
-        }
-        self.seen.insert(socket, seen);
+    fn why_nobody(&mut self, ends: Ends) -> Result<Untraced, Unknown> {
+        Ok(if self.senders(ends)?.is_empty() { Untraced::Gone } else { Untraced::Hidden })
     }
 }
 
