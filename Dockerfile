@@ -11,6 +11,9 @@
 # As narrow as it gets: --cap-drop ALL --cap-add NET_ADMIN
 # --cap-add NET_BIND_SERVICE --read-only --tmpfs /run/cedarwall:uid=5353
 # but not --security-opt no-new-privileges, which withholds both.
+#
+# For denials that name the process that asked: --pid host --cap-add SYS_PTRACE
+# --cap-add SYS_ADMIN --cap-add DAC_READ_SEARCH; see SECURITY.md.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
@@ -19,7 +22,7 @@ WORKDIR /build
 # they change. Cargo wants every target that the manifest names to be there.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
-    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs benches/policy.rs benches/reload.rs > benches/wall.rs \
+    && printf '//! Empty.\nfn main() {}\n' | tee src/main.rs benches/attribution.rs benches/policy.rs benches/reload.rs > benches/wall.rs \
     && echo '//! Empty.' > src/lib.rs \
     && cargo build --release --locked \
     && rm -r src
@@ -34,13 +37,13 @@ COPY policies policies
 # Younger than what was built from the empty crate, or cargo would keep that.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked
 
-# The daemon is no root: its file has the two capabilities it needs. They are
+# The daemon is no root: its file has the capabilities it needs. They are
 # permitted, not effective, because a file with effective ones cannot even be
 # executed where a container was not given them: `check` and `--version` need
-# none. Set here, for a change in a later layer would store the file twice;
+# none. The other three are for naming processes, and are not missed. Set here, for a change in a later layer would store the file twice;
 # BuildKit copies them along (Docker's deprecated legacy builder loses them, and
 # the daemon then says that CAP_NET_ADMIN is missing).
-RUN setcap cap_net_admin,cap_net_bind_service+p target/release/cedarwall
+RUN setcap cap_net_admin,cap_net_bind_service,cap_dac_read_search,cap_sys_ptrace,cap_sys_admin+p target/release/cedarwall
 
 
 FROM debian:bookworm-slim

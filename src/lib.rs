@@ -16,8 +16,8 @@
 //! a client.
 //!
 //! The edges are thin: [`dns`] speaks to clients and upstream servers, [`nft`]
-//! to the kernel, [`clients`] knows who is asking, [`journal`] keeps the
-//! evidence, [`control`] answers the operator. They know the core and not each
+//! to the kernel, [`clients`] knows who is asking, [`attribution`] which of
+//! their processes it was, [`journal`] keeps the evidence, [`control`] answers the operator. They know the core and not each
 //! other, but that `dns` asks `clients`, and `control` shows the `journal`. [`host`], [`config_file`] and [`policy_files`] are the edges to
 //! this machine and its files.
 //!
@@ -27,6 +27,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod attribution;
 pub mod cli;
 pub mod clients;
 pub mod config_file;

@@ -82,6 +82,7 @@ fn the_core_knows_no_clock_no_socket_no_file_and_no_edge() {
     ];
     assert_eq!(offenders("src/core", &impure), Vec::<String>::new());
     let outside = [
+        "crate::attribution",
         "crate::cli",
         "crate::clients",
         "crate::config_file",
@@ -101,7 +102,7 @@ fn the_core_knows_no_clock_no_socket_no_file_and_no_edge() {
 
 #[test]
 fn an_edge_knows_the_core_and_the_gate_and_no_other_edge() {
-    let edges = ["dns", "nft", "clients", "journal", "control"];
+    let edges = ["dns", "nft", "clients", "journal", "control", "attribution"];
     let allowed = [("dns", "clients"), ("control", "journal")];
     for edge in edges {
         for other in edges {
@@ -123,6 +124,7 @@ fn the_types_of_dns_and_netlink_stay_at_their_edges() {
         assert_eq!(offenders(&format!("src/{room}"), &["hickory_", "netlink_"]), Vec::<String>::new(), "{room}");
     }
     assert_eq!(offenders("src/nft", &["hickory_"]), Vec::<String>::new());
+    assert_eq!(offenders("src/attribution", &["hickory_"]), Vec::<String>::new());
     assert_eq!(offenders("src/dns", &["netlink_"]), Vec::<String>::new());
 }
 

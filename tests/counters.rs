@@ -197,8 +197,9 @@ fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
 
         // Packets: the kernel's counters and sets, the command, the socket and
         // the metrics.
-        let [syn, other, host] = ["denied_syn", "denied_other", "denied_host", "denied_sinkhole"].map(counter);
-        let packets = syn + other + host;
+        let [syn, other, host, sinkhole] =
+            ["denied_syn", "denied_other", "denied_host", "denied_sinkhole"].map(counter);
+        let packets = syn + other + host + sinkhole;
         assert!(syn >= 200 && host >= 40 && packets >= 40_000, "{syn} {other} {host}");
         let [portless, unlisted, strangers] =
             ["refused_portless", "refused_unlisted", "refused_strangers"].map(counter);

@@ -27,6 +27,8 @@ use support::wall::{Setup, Wall, binary};
 
 /// Somebody who is not root.
 const USER: u32 = 5353;
+/// What the wall itself takes.
+const BASE: &str = "cap_net_admin,cap_net_bind_service";
 /// Becomes that user and keeps no capability.
 const AS_USER: [&str; 4] = ["--reuid=5353", "--regid=5353", "--clear-groups", "--"];
 
@@ -47,11 +49,49 @@ fn a_daemon_that_is_not_root_stands_on_the_capabilities_of_its_file() {
         assert_eq!(elements("lease4").len(), 1);
         assert!(lab.connects("agent", api, Duration::from_secs(1)));
 
+        let processes = wall.operator(&["status"]).unwrap()["processes"].as_str().unwrap().to_owned();
+        assert!(processes.contains("CAP_SYS_PTRACE") && processes.ends_with("missing"), "{processes}");
+        lab.within("agent", || ask(WALL, "blocked.example.net", RecordType::A)).unwrap();
+        assert_eq!(wall.events("query.denied", 1)[0]["process_missing"], "not_allowed");
+
         assert_eq!(wall.process().terminate(), Some(0));
         let socket = lab.path("control.sock");
         let down = [program.to_str().unwrap(), "down", "--socket", socket.to_str().unwrap()];
         run("setpriv", &[AS_USER.as_slice(), &down].concat());
         assert!(run("nft", &["list", "tables"]).is_empty());
+    });
+}
+
+#[test]
+fn what_it_takes_to_name_a_process_is_one_threads_alone() {
+    in_lab(|lab| {
+        let program = binary_with(lab, &format!("{BASE},cap_dac_read_search,cap_sys_ptrace,cap_sys_admin+p"));
+        let arguments = [AS_USER.as_slice(), &[program.to_str().unwrap()]].concat();
+        let setup = Setup { evidence: "hold = \"1s\"", ..Setup::default() };
+        let mut wall = Wall::start_through(lab, &setup, Path::new("setpriv"), &arguments);
+        assert_eq!(wall.operator(&["status"]).unwrap()["processes"], "on");
+        lab.within("agent", || ask(WALL, "blocked.example.net", RecordType::A)).unwrap();
+        let event = &wall.events("query.denied", 1)[0];
+        // This very process, which is root.
+        assert_eq!(event["process"]["pid"], std::process::id(), "{event:#}");
+
+        // SYS_ADMIN, SYS_PTRACE and DAC_READ_SEARCH (linux/capability.h).
+        let looking: u64 = 1 << 21 | 1 << 19 | 1 << 2;
+        let mut witnesses = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", wall.process().id())).unwrap() {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let set = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+                u64::from_str_radix(line.trim(), 16).unwrap()
+            };
+            if status.starts_with("Name:\twitness\n") {
+                witnesses += 1;
+                assert_eq!((set("CapEff:"), set("CapPrm:"), set("CapInh:")), (looking, looking, 0), "{status}");
+            } else {
+                assert_eq!((set("CapEff:") | set("CapPrm:") | set("CapInh:")) & looking, 0, "{status}");
+            }
+        }
+        assert_eq!(witnesses, 1);
     });
 }
 
@@ -77,9 +117,13 @@ fn without_its_capabilities_the_program_runs_and_says_what_the_daemon_lacks() {
 /// A copy of the program, set up as the image sets it up, in a folder that the
 /// user may write to.
 fn capable_binary(lab: &Lab) -> PathBuf {
+    binary_with(lab, &format!("{BASE}+p"))
+}
+
+fn binary_with(lab: &Lab, capabilities: &str) -> PathBuf {
     let program = lab.path("cedarwall");
     std::fs::copy(binary(), &program).unwrap();
-    run("setcap", &["cap_net_admin,cap_net_bind_service+p", program.to_str().unwrap()]);
+    run("setcap", &[capabilities, program.to_str().unwrap()]);
     let folder = program.parent().unwrap();
     chown(folder, Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER))).unwrap();
     program

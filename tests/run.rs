@@ -216,6 +216,28 @@ fn the_control_socket_and_the_kernels_switches_are_out_of_reach() {
     });
 }
 
+#[test]
+fn a_denial_names_the_process_and_its_ancestors_up_to_the_command() {
+    on_a_host(|| {
+        let kept = "/run/kept.jsonl";
+        let script = "sh -c 'getent hosts blocked.example.net; true'; true";
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cedarwall"));
+        let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/story");
+        command.args(["run", "--policy", policy, "--catch-all-forbid", "default-deny", "--upstream", "192.0.2.53"]);
+        command.args(["--journal", kept, "--", "bash", "-c", script, "the-command"]).env_remove("SUDO_UID");
+        let ran = output(command.stdin(Stdio::null()));
+        let journal = fs::read_to_string(kept).unwrap_or_else(|_| panic!("{}", text(&ran)));
+        let events = journal.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let denied = events.into_iter().find(|event| event["hostname"] == "blocked.example.net").unwrap();
+        let asker = &denied["process"];
+        assert_eq!(asker["cmd_line"], "getent hosts blocked.example.net", "{denied:#}");
+        let (shell, first) = (&asker["parent_process"], &asker["parent_process"]["parent_process"]);
+        assert_eq!(shell["name"], "sh", "{denied:#}");
+        assert!(first["cmd_line"].as_str().unwrap().ends_with("the-command"), "{denied:#}");
+        assert!(first["parent_process"].is_null(), "{denied:#}");
+    });
+}
+
 /// The demo's internet, beyond the uplink.
 fn internet() -> Child {
     let inside = |arguments: &[&str]| run("ip", &[["-n", "internet"].as_slice(), arguments].concat());

@@ -212,6 +212,9 @@ fn the_unit_is_one_that_systemd_takes_without_a_word() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("cedarwall.service");
     fs::write(&copy, unit.replace("/usr/bin/cedarwall", binary().to_str().unwrap())).unwrap();
+    let more = folder.path().join("cedarwall.service.d");
+    fs::create_dir(&more).unwrap();
+    fs::copy("packaging/processes.conf", more.join("processes.conf")).unwrap();
     let output = Command::new("systemd-analyze").arg("verify").arg(&copy).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");

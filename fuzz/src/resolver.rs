@@ -11,7 +11,8 @@ use cedarwall::core::config::{ClientEntry, DenyAnswer, Transport};
 use cedarwall::core::decision::{Answered, Decision, Denial, Empty, Outcome, Permit, Reason};
 use cedarwall::core::event::{Event, Report};
 use cedarwall::core::identities::Identities;
-use cedarwall::core::query::{Agent, Client, Query};
+use cedarwall::core::process::{Ends, Traced};
+use cedarwall::core::query::{Agent, Client, Protocol, Query};
 use cedarwall::core::rate::Rate;
 use cedarwall::core::screen::Screened;
 use cedarwall::core::time::{Ttl, WallTime};
@@ -38,10 +39,18 @@ pub fn reply(peer: &str, transport: Transport, deny: DenyAnswer, wire: &[u8], sc
         rate: Rate { per_second: 1000, burst: 1000 },
         patience: Duration::from_secs(5),
     };
-    let hooks = Hooks { now: || WallTime(1_767_225_600_000), denials: Arc::new(|_| 7) };
+    let hooks = Hooks {
+        now: || WallTime(1_767_225_600_000),
+        denials: Arc::new(|_| 7),
+        trace: Arc::new(|_| Box::pin(std::future::ready(Traced::Unasked))),
+    };
     let handler = Handler::new(Given(screener), clients(), settings, hooks, Silent);
     let peer: SocketAddr = peer.parse().expect("an address");
-    runtime().block_on(handler.answer(peer, transport, wire))
+    let protocol = match transport {
+        Transport::Udp => Protocol::Udp,
+        Transport::Tcp => Protocol::Tcp,
+    };
+    runtime().block_on(handler.answer(Ends::new(protocol, peer, SocketAddr::from(([10, 77, 0, 1], 53))), wire))
 }
 
 /// Every address that a message tells, in records of any section.

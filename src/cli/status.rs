@@ -63,6 +63,7 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
                 queries.answered, queries.empty, queries.denied, queries.failed
             ),
         ),
+        ("processes", processes(&house.processes)),
         ("release", version.clone()),
     ]);
     if !house.waiting.is_empty() {
@@ -80,6 +81,14 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         lines.push(("journal", format!("{journal_lost} lines were lost")));
     }
     Ok(pairs(out, &lines)?)
+}
+
+fn processes(standing: &str) -> String {
+    match standing {
+        "on" => "named in denials".to_owned(),
+        "off" | "" => "not named in denials".to_owned(),
+        why => format!("not named in denials: {why}"),
+    }
 }
 
 fn watched(watch: &Watching) -> String {

@@ -146,6 +146,10 @@ pub struct HouseStatus {
     /// How many attempts to read them again ended how.
     #[serde(default)]
     pub reloads: ReloadTotals,
+    /// Whether denials name the process that asked: `on`, `off`, or why they
+    /// cannot.
+    #[serde(default)]
+    pub processes: String,
     /// How many client addresses are known.
     pub clients: usize,
     /// Live leases.

@@ -1,8 +1,41 @@
 //! [`Process`]: the program that asked or connected, as far as evidence goes.
 
+pub mod masking;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use super::event::Flow;
+use super::query::Protocol;
+
+/// Both ends of what a client sent: by them its socket is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// What carries it.
+    pub protocol: Protocol,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// The other one.
+    pub server: SocketAddr,
+}
+
+impl Ends {
+    /// Between these; a v4-mapped address is the IPv4 address it wraps.
+    pub fn new(protocol: Protocol, client: SocketAddr, server: SocketAddr) -> Self {
+        let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        Self { protocol, client: canonical(client), server: canonical(server) }
+    }
+
+    /// Those of a single packet of `flow`; `None` where it has no ports, or is
+    /// of a protocol whose sockets cannot be told apart.
+    pub fn of(flow: &Flow) -> Option<Self> {
+        let protocol = flow.protocol.parse().ok()?;
+        let client = SocketAddr::new(flow.client.address(), flow.source_port?);
+        Some(Self::new(protocol, client, SocketAddr::new(flow.address, flow.port?)))
+    }
+}
 
 /// A process of a client, and the processes it descends from, up to the first
 /// of its container. Field names are those of OCSF's `process` object where it
@@ -31,6 +64,11 @@ pub struct Process {
     /// The control group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// How many processes hold the socket, where it is not this one alone: then
+    /// any of them may have sent, and this is the oldest, from which the others
+    /// have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_holders: Option<u32>,
     /// The process that started it; absent at the container's first process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_process: Option<Box<Self>>,
@@ -53,7 +91,12 @@ pub enum Traced {
 pub enum Untraced {
     /// The socket was closed, or its process had ended.
     Gone,
-    /// The client's address is in no network namespace of this host.
+    /// The socket is there, and no process that can be seen holds it.
+    Hidden,
+    /// Several sockets share the port, and different processes hold them.
+    Ambiguous,
+    /// The client's address is in no network namespace of this host that can be
+    /// seen from here.
     NotHere,
     /// The daemon may not look.
     NotAllowed,
@@ -62,10 +105,16 @@ pub enum Untraced {
 }
 
 impl Untraced {
+    /// Every reason there is.
+    pub const ALL: [Self; 6] =
+        [Self::Gone, Self::Hidden, Self::Ambiguous, Self::NotHere, Self::NotAllowed, Self::TooSlow];
+
     /// A stable word for the journal.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Gone => "gone",
+            Self::Hidden => "hidden",
+            Self::Ambiguous => "ambiguous",
             Self::NotHere => "not_here",
             Self::NotAllowed => "not_allowed",
             Self::TooSlow => "too_slow",

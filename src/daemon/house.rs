@@ -35,6 +35,7 @@ pub(super) struct DaemonHouse {
     journal: Arc<Journal>,
     exposures: Exposures,
     traffic: TrafficDesk,
+    processes: String,
     started: Instant,
 }
 
@@ -47,9 +48,10 @@ impl DaemonHouse {
         service: ServiceManager,
         journal: Arc<Journal>,
         (exposures, traffic): (Exposures, TrafficDesk),
+        processes: String,
     ) -> Self {
         let started = Instant::now();
-        Self { in_force, clients, firewall, reloading, service, journal, exposures, traffic, started }
+        Self { in_force, clients, firewall, reloading, service, journal, exposures, traffic, processes, started }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -122,6 +124,7 @@ impl House for DaemonHouse {
             watch,
             waiting,
             reloads: totals,
+            processes: self.processes.clone(),
             clients: self.clients.known().len(),
             leases: self.firewall.leases().await.len(),
             statics: self.firewall.statics().await.len(),

@@ -48,6 +48,7 @@ use self::service::ServiceManager;
 use self::standing::Reloading;
 use self::traffic::TrafficTeller;
 use self::witness::Witness;
+use crate::attribution::{self, Tracer};
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode, PolicyMode, PolicySettings};
@@ -56,9 +57,10 @@ use crate::core::identities::Identities;
 use crate::core::lease::Generation;
 use crate::core::policy::{Loaded, Policy};
 use crate::core::problem::Problem;
+use crate::core::process::Ends;
 use crate::core::screen::Rules;
 use crate::core::time::{Ttl, WallTime};
-use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings};
+use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings, Sinkhole};
 use crate::gate::{Gate, InForce};
 use crate::journal::{self, Journal};
 use crate::nft::firewall::{Firewall, Setup};
@@ -107,6 +109,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let config = host::complete(config);
     host::take_up_capabilities()?;
     host::require(&config)?;
+    let tracer = tracer(&config)?;
     for advice in host::advise(&config) {
         tracing::warn!("{advice}");
     }
@@ -115,7 +118,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let (loaded, fingerprint) = background.first(move || first_policy(&settings)).map_err(io::Error::other)??;
     let journal = Arc::new(Journal::open(config.journal.path.as_deref().map(|path| (path, config.journal.rotation)))?);
     let runtime = Runtime::new()?;
-    let result = runtime.block_on(stand(&config, file, loaded, fingerprint, background, &journal));
+    let result = runtime.block_on(stand(&config, file, loaded, fingerprint, background, &journal, tracer));
     journal.close();
     result
 }
@@ -128,6 +131,7 @@ async fn stand(
     fingerprint: Fingerprint,
     background: Background,
     journal: &Arc<Journal>,
+    tracer: Tracer,
 ) -> Result<(), Error> {
     let service = ServiceManager::from_environment()?;
     // From here on it means: read everything again.
@@ -166,9 +170,16 @@ async fn stand(
     let gate = Gate::new(Arc::clone(&in_force), forwarder.clone(), firewall.clone(), config.names);
     let witness = Witness::new(Arc::clone(journal));
     let denials = Arc::clone(journal);
-    let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
+    let tracer = Arc::new(tracer);
+    let processes = tracer.standing().to_owned();
+    let hooks = Hooks {
+        now: wall_time,
+        denials: Arc::new(move |client| denials.denied_to(client)),
+        trace: tracing_queries(Arc::clone(&tracer)),
+    };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
-    let packets = Packets::start(config, witness.clone(), principals.clone(), packets::Hooks::default())?;
+    let hooks = packet_hooks(tracer, handler.sinkhole(), config.wall.mode.is_sidecar());
+    let packets = Packets::start(config, witness.clone(), principals.clone(), hooks)?;
     let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
     let insight = (Exposures::new(witness.clone(), principals), traffic.desk());
 
@@ -197,8 +208,16 @@ async fn stand(
     let _audit = OnDrop(tokio::spawn(audit::keep_telling(Arc::clone(&in_force), Arc::clone(journal))));
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house =
-        DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
+    let house = DaemonHouse::new(
+        in_force,
+        clients,
+        firewall,
+        reloading.clone(),
+        service.clone(),
+        Arc::clone(journal),
+        insight,
+        processes,
+    );
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
@@ -224,6 +243,19 @@ async fn stand(
     Ok(())
 }
 
+/// Who asks, for the handler.
+fn tracing_queries(tracer: Arc<Tracer>) -> Arc<dyn Fn(Ends) -> dns::Tracing + Send + Sync> {
+    Arc::new(move |ends| Box::pin(tracer.trace(ends)))
+}
+
+/// Who sends, and which denied name leads there, for what tells of packets.
+fn packet_hooks(tracer: Arc<Tracer>, sinkhole: Sinkhole, is_sidecar: bool) -> packets::Hooks {
+    packets::Hooks {
+        trace: Arc::new(move |flow| tracer.trace_connect(flow)),
+        sinkhole: Arc::new(move |client, address| sinkhole.named(client, address, is_sidecar)),
+    }
+}
+
 /// Says that the wall is ready, once an upstream server has answered or is
 /// known not to.
 async fn become_ready(forwarder: Forwarder, service: ServiceManager, reloading: Reloading) {
@@ -231,6 +263,24 @@ async fn become_ready(forwarder: Forwarder, service: ServiceManager, reloading: 
         tracing::warn!("the upstream server {server} does not answer: {failure}");
     }
     service.ready(&reloading.in_one_line());
+}
+
+/// Who finds out which process was denied. Whatever comes of it, all threads
+/// started later have no capability for that.
+fn tracer(config: &Config) -> io::Result<Tracer> {
+    if !config.evidence.processes {
+        attribution::give_up()?;
+        return Ok(Tracer::off());
+    }
+    let tracer = Tracer::start(config.wall.mode.is_sidecar(), config.evidence.hold)?;
+    if tracer.standing() != "on" {
+        tracing::warn!(
+            "denials will not name the process that asked: {}; see SECURITY.md for what it takes, or set processes = \
+             false in the section [evidence]",
+            tracer.standing()
+        );
+    }
+    Ok(tracer)
 }
 
 /// A task that ends with whoever holds this.

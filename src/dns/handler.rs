@@ -2,6 +2,7 @@
 //! that chooses response codes and extended errors.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use crate::core::config::{DenyAnswer, Dns, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
-use crate::core::process::Traced;
-use crate::core::query::{Client, Query, RecordKind};
+use crate::core::process::{Ends, Traced};
+use crate::core::query::{Client, Protocol, Query, RecordKind};
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
 use crate::core::sinkhole;
@@ -97,7 +98,13 @@ pub struct Hooks {
     pub now: fn() -> WallTime,
     /// How often a client was denied, for `denied.cedarwall. CH TXT`.
     pub denials: Arc<dyn Fn(Client) -> u64 + Send + Sync>,
+    /// Which process holds the client's end, for the event of a denial, which
+    /// is held until this says so or gives up.
+    pub trace: Arc<dyn Fn(Ends) -> Tracing + Send + Sync>,
 }
+
+/// Somebody is looking for a process.
+pub type Tracing = Pin<Box<dyn Future<Output = Traced> + Send>>;
 
 /// Answers messages.
 pub struct Handler<G, R> {
@@ -132,8 +139,9 @@ impl<G: Pass, R: Report> Handler<G, R> {
         self.sinkhole.clone()
     }
 
-    async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
+    async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, ends: Ends) -> Vec<u8> {
         let started = Instant::now();
+        let client = Client::new(ends.client.ip());
         if request.edns.is_some_and(|edns| edns.version > 0) {
             return reply.bare(Rcode::BadVers, None);
         }
@@ -148,19 +156,23 @@ impl<G: Pass, R: Report> Handler<G, R> {
             kind: RecordKind::from_number(request.kind),
         };
         let Some(Identity { agent, addresses }) = self.clients.identify(client) else {
-            return self.refuse(reply, subject, Reason::UnknownClient);
+            // Nobody searches this host for addresses that anybody can invent.
+            return self.refuse(reply, subject, Reason::UnknownClient, Traced::Unasked);
         };
         subject.agent = Some(agent.clone());
         if request.class == CLASS_CHAOS {
             return self.chaos(request, reply, client);
         }
         if request.class != CLASS_IN || META_TYPES.contains(&request.kind) {
-            return self.refuse(reply, subject, Reason::NotPermitted);
+            let process = self.trace(ends).await;
+            return self.refuse(reply, subject, Reason::NotPermitted, process);
         }
         let Ok(name) = name else {
             // Everything is below the root: it must not be said to be missing.
             let is_whole_name = !request.name.is_root();
-            return self.denied(request, reply, subject, Denial::by_default(Reason::UnusableName), is_whole_name);
+            let denial = Denial::by_default(Reason::UnusableName);
+            let process = self.trace(ends).await;
+            return self.denied(request, reply, subject, denial, is_whole_name, process);
         };
         // All addresses of a client share its slots.
         let _slot = match self.in_flight.take(addresses.first().copied().unwrap_or(client)) {
@@ -180,14 +192,21 @@ impl<G: Pass, R: Report> Handler<G, R> {
         };
         let now = (self.hooks.now)();
         if request.kind == TYPE_ANY {
-            return self.any(request, reply, subject, &query, now, started);
+            return match self.decide_any(&query, now) {
+                Ok(permit) => self.any(request, reply, subject, permit, started),
+                Err(denial) => {
+                    let process = self.trace(ends).await;
+                    self.denied(request, reply, subject, denial, true, process)
+                }
+            };
         }
         match timeout(self.settings.load().patience, self.gate.pass(&query, now)).await {
             Ok(Outcome::Answered(answered)) => self.answered(reply, subject, &query, answered, started),
             Ok(Outcome::Empty(empty)) => self.empty(reply, subject, &query, empty, started),
             Ok(Outcome::Denied(denial)) => {
                 let is_whole_name = self.denies_the_whole_name(&query, &denial, now);
-                self.denied(request, reply, subject, denial, is_whole_name)
+                let process = self.trace(ends).await;
+                self.denied(request, reply, subject, denial, is_whole_name, process)
             }
             Ok(Outcome::Failed(failure)) => self.failed(reply, subject, failure, started),
             // The upstream servers have a shorter timeout of their own.
@@ -275,6 +294,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         subject: Subject,
         denial: Denial,
         is_whole_name: bool,
+        process: Traced,
     ) -> Vec<u8> {
         let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
         let settings = self.settings.load();
@@ -297,7 +317,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         if let Some(cap) = Cap::behind(denial.reason) {
             self.met(cap, subject.client);
         }
-        self.report.report(Event::QueryDenied { subject, denial, process: Traced::Unasked, sinkhole });
+        self.report.report(Event::QueryDenied { subject, denial, process, sinkhole });
         wire
     }
 
@@ -316,14 +336,9 @@ impl<G: Pass, R: Report> Handler<G, R> {
         }
     }
 
-    fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason) -> Vec<u8> {
+    fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason, process: Traced) -> Vec<u8> {
         let error = ExtendedError { code: extended::PROHIBITED, text: reason.to_string() };
-        self.report.report(Event::QueryDenied {
-            subject,
-            denial: Denial::by_default(reason),
-            process: Traced::Unasked,
-            sinkhole: None,
-        });
+        self.report.report(Event::QueryDenied { subject, denial: Denial::by_default(reason), process, sinkhole: None });
         reply.bare(Rcode::Refused, Some(&error))
     }
 
@@ -368,6 +383,24 @@ impl<G: Pass, R: Report> Handler<G, R> {
         }
     }
 
+    /// Who did it, while the client still waits: once it has its answer, it
+    /// may be gone.
+    async fn trace(&self, ends: Ends) -> Traced {
+        (self.hooks.trace)(ends).await
+    }
+
+    fn decide_any(&self, query: &Query, now: WallTime) -> Result<Permit, Denial> {
+        let denial = match self.gate.decide(query, now) {
+            Decision::Permit(permit) => return Ok(permit),
+            Decision::Deny(denial) => denial,
+        };
+        let addresses = Query { kind: RecordKind::A, ..query.clone() };
+        match self.gate.decide(&addresses, now) {
+            Decision::Permit(permit) => Ok(permit),
+            Decision::Deny(_) => Err(denial),
+        }
+    }
+
     /// ANY is answered with as little as RFC 8482 allows, and never asked
     /// upstream: it would fetch addresses that nobody opens.
     fn any(
@@ -375,18 +408,10 @@ impl<G: Pass, R: Report> Handler<G, R> {
         request: &Request<'_>,
         reply: Reply<'_>,
         subject: Subject,
-        query: &Query,
-        now: WallTime,
+        permit: Permit,
         started: Instant,
     ) -> Vec<u8> {
-        let addresses = Query { kind: RecordKind::A, ..query.clone() };
-        let Permit { policies, would_deny, .. } = match self.gate.decide(query, now) {
-            Decision::Permit(permit) => permit,
-            Decision::Deny(denial) => match self.gate.decide(&addresses, now) {
-                Decision::Permit(permit) => permit,
-                Decision::Deny(_) => return self.denied(request, reply, subject, denial, true),
-            },
-        };
+        let Permit { policies, would_deny, .. } = permit;
         let wire = self.local(reply, answer::minimal_any(request));
         self.report.report(Event::QueryEmpty {
             subject,
@@ -421,11 +446,15 @@ impl<G: Pass, R: Report> Handler<G, R> {
 }
 
 impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
-    async fn answer(&self, peer: SocketAddr, transport: Transport, wire: &[u8]) -> Option<Vec<u8>> {
+    async fn answer(&self, ends: Ends, wire: &[u8]) -> Option<Vec<u8>> {
+        let transport = match ends.protocol {
+            Protocol::Udp => Transport::Udp,
+            Protocol::Tcp => Transport::Tcp,
+        };
         match Request::parse(wire) {
             Ok(request) => {
                 let reply = Reply::to(&request, transport);
-                Some(self.respond(&request, reply, Client::new(peer.ip())).await)
+                Some(self.respond(&request, reply, ends).await)
             }
             Err(unreadable) => unreadable_reply(&unreadable),
         }

@@ -10,7 +10,7 @@ mod request;
 mod sinkhole;
 mod upstream;
 
-pub use handler::{Handler, Hooks, Pass, Settings};
+pub use handler::{Handler, Hooks, Pass, Settings, Tracing};
 pub use listener::{BindError, Limits, Listeners};
 pub use sinkhole::Sinkhole;
 pub use upstream::{Forwarder, read_answer};
@@ -19,18 +19,14 @@ use std::net::SocketAddr;
 
 use crate::core::cap::Cap;
 use crate::core::config::Transport;
+use crate::core::process::Ends;
 use crate::core::query::Client;
 
 /// What stands between a transport and the gate: bytes in, bytes out.
 pub trait Answer: Send + Sync + 'static {
-    /// The answer to the message `wire` from `peer`; `None` where silence is
-    /// the answer.
-    fn answer(
-        &self,
-        peer: SocketAddr,
-        transport: Transport,
-        wire: &[u8],
-    ) -> impl Future<Output = Option<Vec<u8>>> + Send;
+    /// The answer to the message `wire` that was sent between `ends`; `None`
+    /// where silence is the answer.
+    fn answer(&self, ends: Ends, wire: &[u8]) -> impl Future<Output = Option<Vec<u8>>> + Send;
 
     /// What becomes of a message before anything is spent on it: no task, and
     /// no memory but that of a small answer, and of those only a few a second

@@ -30,6 +30,8 @@ pub struct Setup<'a> {
     pub names: &'a str,
     /// Lines added to `[journal]`.
     pub journal: &'a str,
+    /// Lines of `[evidence]`.
+    pub evidence: &'a str,
 }
 
 /// The two permits of the story, and the catch-all forbid left out: the
@@ -55,6 +57,7 @@ impl Default for Setup<'_> {
             upstream: &["udp://198.51.100.53:53"],
             names: "",
             journal: "",
+            evidence: "",
         }
     }
 }
@@ -192,6 +195,8 @@ address = ["10.77.1.2", "fd77:1::2"]
 agent = "claude"
 [names]
 {names}
+[evidence]
+{evidence}
 [control]
 socket = "{socket}"
 [journal]
@@ -206,6 +211,7 @@ path = "{journal}"
         lease = setup.lease,
         names = setup.names,
         journal_lines = setup.journal,
+        evidence = setup.evidence,
         socket = lab.path("control.sock").display(),
         journal = lab.path("events.jsonl").display(),
     )

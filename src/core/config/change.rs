@@ -1,7 +1,7 @@
 //! From one configuration to the next while the daemon runs: what takes effect
 //! at once, and what has to wait for the next start.
 
-use super::{Config, Dns, Journal, LeaseSettings, PolicySettings, Rotation, Wall};
+use super::{Config, Dns, Evidence, Journal, LeaseSettings, PolicySettings, Rotation, Wall};
 
 /// A configuration that can be carried out by a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Config {
     pub fn step_to(&self, wanted: Self) -> Step {
         let mut waiting = Waiting(Vec::new());
         // Without `..`: a setting that is added has to say here what it does.
-        let Self { dns, policy, wall, lease, names, clients, control, journal } = wanted;
+        let Self { dns, policy, wall, lease, names, clients, control, journal, evidence } = wanted;
         let config = Self {
             dns: waiting.dns(self, dns),
             policy: {
@@ -33,6 +33,7 @@ impl Config {
             clients,
             control: waiting.keep("control.socket", &self.control, control),
             journal: waiting.journal(&self.journal, journal),
+            evidence: waiting.evidence(self.evidence, evidence),
         };
         Step { config, waiting: waiting.0 }
     }
@@ -124,6 +125,14 @@ impl Waiting {
         }
     }
 
+    fn evidence(&mut self, running: Evidence, wanted: Evidence) -> Evidence {
+        let Evidence { processes, hold } = wanted;
+        Evidence {
+            processes: self.keep("evidence.processes", &running.processes, processes),
+            hold: self.keep("evidence.hold", &running.hold, hold),
+        }
+    }
+
     fn lease(&mut self, running: LeaseSettings, wanted: LeaseSettings) -> LeaseSettings {
         let LeaseSettings { min, max, grace, per_client, set_size, per_name, total } = wanted;
         let set_size = self.keep("lease.set_size", &running.set_size, set_size);
@@ -201,7 +210,11 @@ agent = "claude"
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
             ("[control]", "[control]\nsocket = \"/run/other.sock\""),
-            ("[journal]", "[journal]\npath = \"events.jsonl\"\nmax_size = \"7MB\"\nmax_age = \"7h\"\nkeep = 3"),
+            (
+                "[journal]",
+                "[evidence]\nprocesses = false\nhold = \"50ms\"\n\
+                 [journal]\npath = \"events.jsonl\"\nmax_size = \"7MB\"\nmax_age = \"7h\"\nkeep = 3",
+            ),
         ]);
         let expected = [
             "dns.listen",
@@ -227,6 +240,8 @@ agent = "claude"
             "journal.max_size",
             "journal.max_age",
             "journal.keep",
+            "evidence.processes",
+            "evidence.hold",
         ];
         assert_eq!(waiting, expected);
         assert_eq!(after, config(ToOwned::to_owned));

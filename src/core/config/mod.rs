@@ -38,6 +38,8 @@ pub struct Config {
     pub journal: Journal,
     /// `[names]`
     pub names: NameLimits,
+    /// `[evidence]`
+    pub evidence: Evidence,
 }
 
 impl Config {
@@ -331,6 +333,15 @@ pub struct ClientEntry {
 pub struct Control {
     /// The Unix socket, mode 0660.
     pub socket: PathBuf,
+}
+
+/// `[evidence]`: what is found out about what was denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whether a denial names the process that asked, where the daemon may look.
+    pub processes: bool,
+    /// How long a denial is held for it; an answer never is.
+    pub hold: Duration,
 }
 
 /// `[journal]`: where events are kept.

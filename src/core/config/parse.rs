@@ -17,14 +17,14 @@ use self::value::{
     agent, client, duration, file_path, interface, keyword, listener, range, size, socket_path, table_name, upstream,
 };
 use super::{
-    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,
-    NameLimits, PacketVerdict, PolicyMode, PolicySettings, Rotation, TableName, Upstream, Wall,
+    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Evidence, Journal, LeaseSettings,
+    Mode, NameLimits, PacketVerdict, PolicyMode, PolicySettings, Rotation, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 use crate::core::sinkhole;
 
 /// Every table of the file, and every key of each.
-const TABLES: [(&str, &[&str]); 8] = [
+const TABLES: [(&str, &[&str]); 9] = [
     (
         "dns",
         &[
@@ -52,6 +52,7 @@ const TABLES: [(&str, &[&str]); 8] = [
     ("control", &["socket"]),
     ("journal", &["path", "max_size", "max_age", "keep"]),
     ("names", &["per_minute", "octets_per_minute", "bits_per_minute"]),
+    ("evidence", &["processes", "hold"]),
 ];
 
 /// `log_group` unless the configuration says another.
@@ -89,6 +90,7 @@ fn read(document: &Document<'_>) -> Option<Config> {
     let control = control(&document.table("control"));
     let journal = journal(&document.table("journal"));
     let names = names(&document.table("names"));
+    let evidence = evidence(&document.table("evidence"));
     Some(Config {
         dns: dns?,
         policy: policy?,
@@ -98,6 +100,7 @@ fn read(document: &Document<'_>) -> Option<Config> {
         control: control?,
         journal: journal?,
         names: names?,
+        evidence: evidence?,
     })
 }
 
@@ -295,6 +298,12 @@ fn journal(table: &Table<'_>) -> Option<Journal> {
     let max_age = table.text("max_age", duration(MINUTE, 8760 * HOUR)).or(usual.max_age);
     let keep = table.number("keep", 0..=1000).or(usual.keep);
     Some(Journal { path: path?, rotation: Rotation { max_size: max_size?, max_age: max_age?, keep: keep? } })
+}
+
+fn evidence(table: &Table<'_>) -> Option<Evidence> {
+    let processes = table.flag("processes").or(true);
+    let hold = table.text("hold", duration(MILLISECOND, SECOND)).or(20 * MILLISECOND);
+    Some(Evidence { processes: processes?, hold: hold? })
 }
 
 fn refuse_empty<T>(table: &Table<'_>, key: &'static str, items: &[Spotted<T>]) {

@@ -131,7 +131,8 @@ pub(crate) fn all() -> Vec<Event> {
 
 /// The same events where they have other fields than in [`all`].
 pub(crate) fn more() -> Vec<Event> {
-    let whose = [Traced::Found(Arc::new(process())), Traced::Missing(Untraced::TooSlow)];
+    let forked = Process { socket_holders: Some(2), ..process() };
+    let whose = [Traced::Found(Arc::new(forked)), Traced::Missing(Untraced::TooSlow)];
     let with = |process: &Traced| {
         all()
             .into_iter()
@@ -176,6 +177,7 @@ fn process() -> Process {
         user: Some("agent".into()),
         container: Some("4f1f7c0b9a3e".into()),
         cgroup: Some("/system.slice/docker-4f1f7c0b9a3e.scope".into()),
+        socket_holders: None,
         parent_process: None,
     };
     let npm = Process {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::samples;
 use super::*;
 use crate::core::cap::Cap;
+use crate::core::process::Untraced;
 
 /// The place of each kind in [`samples::all`]. A kind that is added has to be
 /// given one here, and then a sample.
@@ -123,10 +124,14 @@ fn explained(heading: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_reference_explains_every_word_and_every_part_of_a_process_and_no_other() {
-    let Event::QueryDenied { process: Traced::Found(process), .. } = &samples::all()[2] else { panic!() };
-    let process = serde_json::to_value(&**process).unwrap();
-    assert_eq!(explained("A process"), process.as_object().unwrap().keys().cloned().collect());
     let words = |codes: &[&str]| codes.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let forked = samples::more().into_iter().find_map(|event| match event {
+        Event::QueryDenied { process: Traced::Found(process), .. } => Some(process),
+        _ => None,
+    });
+    let process = serde_json::to_value(&*forked.unwrap()).unwrap();
+    assert_eq!(explained("A process"), process.as_object().unwrap().keys().cloned().collect());
+    assert_eq!(explained("Missing processes"), words(&Untraced::ALL.map(Untraced::code)));
     assert_eq!(explained("Reasons"), words(&Reason::ALL.map(Reason::code)));
     assert_eq!(explained("Failures"), words(&Failure::ALL.map(Failure::code)));
     assert_eq!(explained("Caps"), words(&Cap::ALL.map(Cap::code)));

@@ -1,3 +1,4 @@
+use std::future::ready;
 use std::sync::{Mutex, OnceLock};
 
 use hickory_proto::op::{Edns, Message, Query as WireQuery, ResponseCode};
@@ -10,6 +11,7 @@ use crate::core::config::ClientEntry;
 use crate::core::decision::{Permit, PolicyId};
 use crate::core::identities::Identities;
 use crate::core::name::Name;
+use crate::core::process::Process;
 use crate::core::query::Agent;
 use crate::core::record::{Data, Record};
 use crate::core::screen::Screened;
@@ -103,7 +105,8 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
     let events = Recorder::default();
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
-    let hooks = Hooks { now: || WallTime(0), denials: Arc::new(|_| 7) };
+    let hooks =
+        Hooks { now: || WallTime(0), denials: Arc::new(|_| 7), trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))) };
     let clients = Clients::new(Arc::new(Identities::new(&[entry])));
     Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
 }
@@ -123,7 +126,8 @@ fn query(name: &str, kind: RecordType) -> Message {
 
 impl Wall {
     async fn octets(&self, peer: &str, wire: &[u8]) -> Option<Vec<u8>> {
-        self.handler.answer(peer.parse().unwrap(), Transport::Udp, wire).await
+        let ends = Ends::new(Protocol::Udp, peer.parse().unwrap(), "10.77.0.1:53".parse().unwrap());
+        self.handler.answer(ends, wire).await
     }
 
     async fn ask(&self, message: &Message) -> Message {
@@ -143,6 +147,33 @@ fn extended_error(message: &Message) -> Option<(u16, String)> {
         }
         _ => None,
     }
+}
+
+#[tokio::test]
+async fn a_denial_waits_for_its_process_and_an_answer_asks_for_none() {
+    let mut wall = wall();
+    let process = Traced::Found(Arc::new(Process { pid: 7, ..Process::default() }));
+    let (found, asked) = (process.clone(), Arc::new(Mutex::new(Vec::new())));
+    let noted = Arc::clone(&asked);
+    wall.handler.hooks.trace = Arc::new(move |ends| {
+        noted.lock().unwrap().push(ends);
+        let found = found.clone();
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            found
+        })
+    });
+    wall.ask(&query("api.example.com.", RecordType::A)).await;
+    assert!(asked.lock().unwrap().is_empty());
+    wall.ask(&query("telemetry.example.net.", RecordType::A)).await;
+    wall.ask(&query("telemetry.example.net.", RecordType::ANY)).await;
+    assert_eq!(asked.lock().unwrap()[0].client, "10.77.0.2:4000".parse().unwrap());
+    let told = wall.events.0.lock().unwrap().clone();
+    let processes = told.into_iter().filter_map(|event| match event {
+        Event::QueryDenied { process, .. } => Some(process),
+        _ => None,
+    });
+    assert_eq!(processes.collect::<Vec<_>>(), [process.clone(), process]);
 }
 
 #[tokio::test]

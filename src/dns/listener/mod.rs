@@ -79,7 +79,7 @@ impl From<&Dns> for Limits {
 /// Bound sockets, not yet served.
 #[derive(Debug)]
 pub struct Listeners {
-    datagrams: Vec<UdpSocket>,
+    datagrams: Vec<(UdpSocket, SocketAddr)>,
     streams: Vec<TcpListener>,
     limits: Limits,
 }
@@ -99,22 +99,22 @@ impl Listeners {
             let address = datagrams.local_addr().map_err(failed("UDP"))?;
             let failed = |transport| move |source| BindError { transport, address, source };
             listeners.streams.push(bind_tcp(address).map_err(failed("TCP"))?);
-            listeners.datagrams.push(datagrams);
+            listeners.datagrams.push((datagrams, address));
         }
         Ok(listeners)
     }
 
     /// The addresses that were bound, with the ports the kernel chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.datagrams.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+        self.datagrams.iter().map(|(_, address)| *address).collect()
     }
 
     /// Serves until `stop` holds true (or its sender is gone), then lets the
     /// queries in flight finish.
     pub async fn serve<A: Answer>(self, answer: Arc<A>, stop: watch::Receiver<bool>) {
         let mut sockets = JoinSet::new();
-        for socket in self.datagrams {
-            sockets.spawn(udp::serve(Arc::new(socket), Arc::clone(&answer), self.limits, stop.clone()));
+        for (socket, address) in self.datagrams {
+            sockets.spawn(udp::serve(Arc::new(socket), address, Arc::clone(&answer), self.limits, stop.clone()));
         }
         let connections = Quota::new(self.limits.connections, self.limits.connections / 4);
         for listener in self.streams {

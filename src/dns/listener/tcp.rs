@@ -14,6 +14,8 @@ use tokio::time::{sleep, timeout};
 use super::{ERROR_PAUSE, stopped};
 use crate::core::cap::Cap;
 use crate::core::config::Transport;
+use crate::core::process::Ends;
+use crate::core::query::Protocol;
 use crate::dns::limits::{Full, Quota};
 use crate::dns::{Admission, Answer};
 
@@ -69,10 +71,12 @@ async fn converse<A: Answer>(
 ) {
     // Answers are single small writes; waiting for more only delays them.
     let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let ends = Ends::new(Protocol::Tcp, peer, local);
     let (reader, writer) = stream.into_split();
     let (replies, outbox) = mpsc::channel(PIPELINE);
     let closed = replies.clone();
-    let reading = read_queries(reader, peer, answer, idle, replies);
+    let reading = read_queries(reader, peer, ends, answer, idle, replies);
     let reading = async {
         tokio::select! {
             () = reading => {}
@@ -87,6 +91,7 @@ async fn converse<A: Answer>(
 async fn read_queries<A: Answer>(
     mut reader: impl AsyncRead + Unpin,
     peer: SocketAddr,
+    ends: Ends,
     answer: Arc<A>,
     idle: Duration,
     replies: mpsc::Sender<Vec<u8>>,
@@ -115,7 +120,7 @@ async fn read_queries<A: Answer>(
         }
         let (answer, replies) = (Arc::clone(&answer), replies.clone());
         tokio::spawn(async move {
-            if let Some(reply) = answer.answer(peer, Transport::Tcp, &wire).await {
+            if let Some(reply) = answer.answer(ends, &wire).await {
                 let _ = replies.send(reply).await;
             }
             drop(slot);

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::core::cap::Cap;
 use crate::core::config::Transport;
+use crate::core::process::Ends;
 use crate::core::query::Client;
 use crate::dns::Admission;
 
@@ -20,7 +21,7 @@ struct Echo {
 }
 
 impl Answer for Echo {
-    async fn answer(&self, _: SocketAddr, _: Transport, wire: &[u8]) -> Option<Vec<u8>> {
+    async fn answer(&self, _: Ends, wire: &[u8]) -> Option<Vec<u8>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match wire.first() {
             Some(b'h') => sleep(Duration::from_millis(300)).await,

@@ -1,6 +1,7 @@
 //! DNS over UDP: one loop per socket, and a task for each datagram that is
 //! worth one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::UdpSocket;
@@ -10,6 +11,8 @@ use tokio::time::sleep;
 use super::{ERROR_PAUSE, Limits, stopped};
 use crate::core::cap::Cap;
 use crate::core::config::Transport;
+use crate::core::process::Ends;
+use crate::core::query::Protocol;
 use crate::dns::{Admission, Answer};
 
 /// The largest query that is read whole; a longer one is cut, and so
@@ -18,6 +21,7 @@ const BUFFER: usize = 4096;
 
 pub(super) async fn serve<A: Answer>(
     socket: Arc<UdpSocket>,
+    local: SocketAddr,
     answer: Arc<A>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
@@ -49,9 +53,10 @@ pub(super) async fn serve<A: Answer>(
             continue;
         };
         let wire: Box<[u8]> = wire.into();
+        let ends = Ends::new(Protocol::Udp, peer, local);
         let (socket, answer) = (Arc::clone(&socket), Arc::clone(&answer));
         tokio::spawn(async move {
-            if let Some(reply) = answer.answer(peer, Transport::Udp, &wire).await {
+            if let Some(reply) = answer.answer(ends, &wire).await {
                 // A client that cannot be reached asks again, or does not.
                 let _ = socket.send_to(&reply, peer).await;
             }

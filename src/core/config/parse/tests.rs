@@ -109,6 +109,9 @@ fn every_value_arrives_where_it_belongs() {
         per_minute = 30
         octets_per_minute = 500
         bits_per_minute = 4000
+        [evidence]
+        processes = false
+        hold = "50ms"
         "#,
     )
     .unwrap()
@@ -165,6 +168,7 @@ fn every_value_arrives_where_it_belongs() {
             control: Control { socket: "/run/wall.sock".into() },
             journal: Journal { path: Some("/etc/cedarwall/events.jsonl".into()), rotation: Rotation::default() },
             names: NameLimits { per_minute: 30, octets_per_minute: 500, bits_per_minute: 4000 },
+            evidence: Evidence { processes: false, hold: Duration::from_millis(50) },
         }
     );
 }
