@@ -11,16 +11,20 @@ mod down;
 mod explain;
 mod fmt;
 mod import;
+mod journals;
 mod leases;
 mod man;
 mod output;
 mod reload;
+mod replay;
 mod report;
+mod review;
 mod revoke;
 mod ruleset;
 mod run;
 mod serve;
 mod status;
+mod suggest;
 mod test;
 
 use std::io::{self, Write};
@@ -65,6 +69,9 @@ enum Command {
     Status(status::Arguments),
     Leases(leases::Arguments),
     Denials(denials::Arguments),
+    Review(review::Arguments),
+    Suggest(suggest::Arguments),
+    Replay(replay::Arguments),
     Reload(reload::Arguments),
     Revoke(revoke::Arguments),
     Ruleset(ruleset::Arguments),
@@ -95,6 +102,9 @@ impl CommandLine {
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),
+            Command::Review(arguments) => review::execute(&arguments, out),
+            Command::Suggest(arguments) => suggest::execute(&arguments, out),
+            Command::Replay(arguments) => replay::execute(&arguments, out),
             Command::Reload(arguments) => reload::execute(&arguments, out),
             Command::Revoke(arguments) => revoke::execute(arguments, out),
             Command::Ruleset(arguments) => ruleset::execute(&arguments, out),
