@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::shown::{Clock, counted, frequency, grouped, octets, questions, session, times, totals, why};
+use super::shown::{Clock, counted, frequency, grouped, name, octets, questions, session, times, totals, why};
 use crate::core::evidence::chain::Actor;
 use crate::core::evidence::plain::plain;
 use crate::core::evidence::remedy::Remedy;
@@ -102,7 +102,9 @@ impl Teller {
         html! {
             tr role="row" {
                 th.name scope="row" role="rowheader" {
-                    code { (plain(&denied.hostname)) }
+                    @let (title, examples) = name(denied);
+                    code { (title) }
+                    @if let Some(examples) = examples { span.detail { (examples) } }
                     @if !denied.ports.is_empty() { span.detail { "on " (joined(&denied.ports)) } }
                     @if !denied.types.is_empty() { span.detail { "asked for " (joined(&denied.types)) } }
                 }

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::shown::{Clock, counted, frequency, grouped, octets, questions, session, times, totals, why};
+use super::shown::{Clock, counted, frequency, grouped, name, octets, questions, session, times, totals, why};
 use crate::core::evidence::chain::Actor;
 use crate::core::evidence::plain::plain;
 use crate::core::evidence::remedy::Remedy;
@@ -47,7 +47,7 @@ fn alarms(out: &mut dyn Write, story: &Story) -> io::Result<()> {
 fn denied_to(out: &mut dyn Write, agent: &AgentStory, clock: Clock, top: usize) -> io::Result<()> {
     heading(out, agent)?;
     for denied in agent.denied.iter().take(top) {
-        name(out, denied, clock)?;
+        denied_name(out, denied, clock)?;
     }
     let more = agent.denied.len().saturating_sub(top) as u64;
     if more > 0 {
@@ -62,17 +62,20 @@ fn denied_to(out: &mut dyn Write, agent: &AgentStory, clock: Clock, top: usize) 
     Ok(())
 }
 
-fn name(out: &mut dyn Write, denied: &Denied, clock: Clock) -> io::Result<()> {
+fn denied_name(out: &mut dyn Write, denied: &Denied, clock: Clock) -> io::Result<()> {
     let of = |list: &[String]| list.iter().map(|text| code(text)).collect::<Vec<_>>().join(", ");
     let ports = if denied.ports.is_empty() { String::new() } else { format!(" on {}", of(&denied.ports)) };
     let types = if denied.types.is_empty() { String::new() } else { format!(" ({})", denied.types.join(", ")) };
     writeln!(
         out,
         "- **{}**{ports}{types}: {}, {}",
-        code(&denied.hostname),
+        code(&name(denied).0),
         frequency(denied),
         clock.span(&denied.questions)
     )?;
+    if let Some(examples) = name(denied).1 {
+        writeln!(out, "  - {}", code(&examples))?;
+    }
     writeln!(out, "  - why: {}", code(&why(denied)))?;
     actors(out, "  ", &denied.actors, denied.more_actors)?;
     match &denied.remedy {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::output::spell_seconds;
-use crate::core::evidence::plain::plain;
+use crate::core::evidence::plain::{plain, plain_within};
 use crate::core::evidence::review::story::{Denied, Reached, Story, Totals};
 use crate::core::evidence::tally::Tally;
 
@@ -51,6 +51,17 @@ pub(super) fn frequency(denied: &Denied) -> String {
         (0, connections) => format!("connected {}", times(connections)),
         (questions, connections) => format!("asked {}, connected {}", times(questions), times(connections)),
     }
+}
+
+/// What was denied, and examples of it where it is many names.
+pub(super) fn name(denied: &Denied) -> (String, Option<String>) {
+    let hostname = plain_within(&denied.hostname, 300);
+    if denied.names == 1 {
+        return (hostname, None);
+    }
+    let examples: Vec<_> = denied.examples.iter().map(|name| plain_within(name, 80)).collect();
+    let title = format!("{} below {hostname}", counted(denied.names, "name", "names"));
+    (title, Some(format!("such as {}", examples.join(", "))))
 }
 
 /// Why it was denied, with the policies that said so.

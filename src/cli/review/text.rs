@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use super::super::output::{COLUMNS, filled};
-use super::shown::{Clock, counted, frequency, grouped, octets, questions, session, times, totals, why};
+use super::shown::{Clock, counted, frequency, grouped, name, octets, questions, session, times, totals, why};
 use crate::core::evidence::chain::Actor;
 use crate::core::evidence::plain::{plain, plain_within};
 use crate::core::evidence::remedy::Remedy;
@@ -71,13 +71,16 @@ impl Teller<'_> {
     }
 
     fn denied(&mut self, denied: &Denied) -> io::Result<()> {
-        let mut title = plain_within(&denied.hostname, 300);
+        let (mut title, examples) = name(denied);
         if !denied.ports.is_empty() {
             title += &format!(" on {}", denied.ports.iter().map(|port| plain(port)).collect::<Vec<_>>().join(", "));
         }
         let title = self.marked("1;31", &title);
         let types = if denied.types.is_empty() { String::new() } else { format!(" ({})", denied.types.join(", ")) };
         self.filled("  ", "    ", &format!("{title}{types}"))?;
+        if let Some(examples) = examples {
+            self.paragraph("    ", &examples)?;
+        }
         self.paragraph("    when    ", &format!("{}, {}", frequency(denied), self.clock.span(&denied.questions)))?;
         self.actors(&denied.actors, denied.more_actors)?;
         self.paragraph("    why     ", &why(denied))?;

@@ -5,6 +5,7 @@
 //! incidents are limited, and what did not fit is told as a number.
 
 mod account;
+mod folded;
 mod incident;
 pub mod story;
 mod timeline;
@@ -129,4 +130,4 @@ impl Review {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

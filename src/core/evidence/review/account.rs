@@ -10,6 +10,7 @@ use super::super::refusal::{Refusal, known_reason};
 use super::super::remedy::Remedy;
 use super::super::tally::Tally;
 use super::super::wanted::registrable;
+use super::folded::folded;
 use super::story::{AgentStory, Below, Denied, Dropped, Reached};
 use crate::core::name::Name;
 use crate::core::query::{Port, RecordKind};
@@ -206,6 +207,7 @@ impl Account {
 
         let mut denied: Vec<_> =
             denied.into_entries().map(|(key, row)| row.told(key, agent.as_deref(), &ports)).collect();
+        denied = folded(denied);
         denied.sort_by_key(|row| std::cmp::Reverse(row.questions.count.saturating_add(row.connections)));
         let mut denied_below: Vec<_> =
             denied_below.into_entries().map(|(domain, questions)| Below { domain, questions }).collect();
@@ -250,6 +252,8 @@ impl DeniedRow {
         let remedy = Remedy::of(agent, &hostname, (&reason, &policies), &numbers, &kinds);
         let (actors, more_actors) = told_actors(self.actors);
         Denied {
+            names: 1,
+            examples: Vec::new(),
             why: known_reason(&reason).map_or_else(|| reason.clone(), |reason| reason.to_string()),
             remedy,
             hostname,

@@ -101,11 +101,16 @@ impl AgentStory {
     }
 }
 
-/// A name that was denied for one reason.
+/// A name that was denied for one reason; or many names below one registrable
+/// domain, denied alike and asked for by the same processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Denied {
-    /// The name.
+    /// The name; the domain, where there are several.
     pub hostname: String,
+    /// How many names.
+    pub names: u64,
+    /// Some of them, where there are several.
+    pub examples: Vec<String>,
     /// Why, by its code.
     pub reason: String,
     /// Why, in words.

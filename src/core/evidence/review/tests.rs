@@ -31,7 +31,7 @@ fn the_story_says_which_script_asked_for_the_telemetry_host() {
     assert!(actor.to_string().starts_with("node postinstall.js <- sh -c node postinstall.js <- npm install left-pad"));
     let Remedy::Permit { cedar, port_assumed: false } = &telemetry.remedy else { panic!("{:?}", telemetry.remedy) };
     assert!(cedar[0].contains("resource == Resource::\"telemetry.example.com:443\""), "{cedar:?}");
-    assert_eq!(claude.denied[0].hostname, "h.example.net", "who is denied most comes first");
+    assert_eq!(claude.denied[0].hostname, "telemetry.example.com", "what is denied most comes first");
 }
 
 #[test]
@@ -76,7 +76,9 @@ fn a_flood_of_made_up_names_is_told_by_domain_and_none_is_lost() {
     }
     let story = story(sample.lines());
     let ci = &story.agents[0];
-    assert_eq!((ci.denied_questions, ci.denied.len()), (3000, 1000));
+    assert_eq!((ci.denied_questions, ci.denied.len()), (3000, 1));
+    let folded = &ci.denied[0];
+    assert_eq!((folded.hostname.as_str(), folded.names, folded.questions.count), ("example.net", 1000, 1000));
     assert_eq!((ci.denied_below[0].domain.as_str(), ci.denied_below[0].questions.count), ("example.net", 2000));
 }
 
