@@ -336,9 +336,12 @@ fn connections() {
 fn connections_of_all_clients() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, script);
-        let dns = "max_connections = 1\nidle_timeout = \"2s\"";
+        let dns = "max_connections = 1\nidle_timeout = \"4s\"";
         let wall = Wall::start(lab, &Setup { policy: POLICY, dns, ..Setup::default() });
-        let _held = lab.within("agent", || TcpStream::connect(WALL).unwrap());
+        let mut held = lab.within("agent", || TcpStream::connect(WALL).unwrap());
+        // Each address has a listener of its own: who was first is known by
+        // being answered.
+        assert!(support::client::ask_over(&mut held, "h0.example.com", RecordType::A).is_some());
         let _other = lab.within("other", || TcpStream::connect(OTHER_WALL).unwrap());
         expect_event(&wall, "10.77.1.2", "connections_total");
         eventually("room", SOON, || {

@@ -18,12 +18,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
+use support::change::change;
 use support::client::{addresses, ask};
 use support::lab::{Lab, UPSTREAM, WALL, enter, eventually, in_lab};
 use support::nft::{counter, elements};
 use support::run;
 use support::upstream::{Upstream, plain};
-use support::wall::{Setup, Wall, binary};
+use support::wall::{Setup, Wall};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Between two pieces of the download, and between two words of the client's.
@@ -123,13 +124,6 @@ fn arrived() -> u64 {
     listing["nftables"][1]["counter"]["packets"].as_u64().unwrap()
 }
 
-fn reload(lab: &Lab, policy: &str) {
-    lab.write("policies/wall.cedar", policy);
-    let mut reload = std::process::Command::new(binary());
-    let reload = reload.args(["reload", "--socket"]).arg(lab.path("control.sock"));
-    assert!(reload.stdout(std::process::Stdio::null()).status().unwrap().success());
-}
-
 #[test]
 fn a_download_feels_nothing_until_the_policy_forbids_it_and_then_ends_at_once() {
     in_lab(|lab| {
@@ -148,7 +142,7 @@ fn a_download_feels_nothing_until_the_policy_forbids_it_and_then_ends_at_once() 
 
         eventually("the lease ends", 10 * SECOND, || elements("lease4").is_empty());
         waits.push(("the lease's end", download.longest_wait()));
-        reload(lab, PERMITTED_STILL);
+        change(lab, PERMITTED_STILL);
         waits.push(("a reload", download.longest_wait()));
         assert_eq!(resolve(), ["203.0.113.7"]);
         wall.process().kill();
@@ -156,7 +150,7 @@ fn a_download_feels_nothing_until_the_policy_forbids_it_and_then_ends_at_once() 
         wall.restart(lab);
         waits.push(("a restart", download.longest_wait()));
         eventually("the lease ends", 10 * SECOND, || elements("lease4").is_empty());
-        reload(lab, PERMITTED);
+        change(lab, PERMITTED);
         waits.push(("another reload", download.longest_wait()));
         eprintln!("the longest wait for the next piece: {waits:?}");
         // A lost segment costs its sender at least 200 ms (RFC 6298 asks for a
@@ -164,7 +158,7 @@ fn a_download_feels_nothing_until_the_policy_forbids_it_and_then_ends_at_once() 
         assert_eq!((counter("denied_syn"), counter("denied_other")), (0, 0), "a packet of the flow was dropped");
 
         let start = Instant::now();
-        reload(lab, FORBIDDEN);
+        change(lab, FORBIDDEN);
         let reloaded = start.elapsed();
         std::thread::sleep(AT_ONCE.saturating_sub(reloaded));
         let (ended, sent) = (download.last() - start, arrived());

@@ -24,13 +24,13 @@ use cedarwall::core::query::{Client, Port, Protocol};
 use cedarwall::core::time::Ttl;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use serde_json::Value;
+use support::change::{BOTH, Done, REGISTRY, by_name, change, operator};
 use support::client::{addresses, ask, verdict};
 use support::lab::{Conversation, Lab, UPSTREAM, WALL, eventually, greeter, in_lab};
 use support::nft::elements;
 use support::room::Room;
-use support::upstream::{Asked, Upstream, address, answer, plain, wire};
-use support::wall::{Setup, Wall, binary};
+use support::upstream::{Asked, Upstream, plain};
+use support::wall::{Setup, Wall};
 
 const SECOND: Duration = Duration::from_secs(1);
 const OTHER_WALL: &str = "10.77.1.1:53";
@@ -38,54 +38,8 @@ const OTHER_WALL: &str = "10.77.1.1:53";
 /// Clients that ask in a loop are not to meet a cap.
 const AS_FAST_AS_IT_CAN: &str = "queries_per_second = 1000000";
 
-const BOTH: &str = r#"
-@id("api") permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");
-@id("registry") permit(principal, action == Action::"net.connect", resource == Resource::"registry.example.com:443");
-"#;
-const REGISTRY: &str = r#"
-@id("registry") permit(principal, action == Action::"net.connect", resource == Resource::"registry.example.com:443");
-"#;
-
-/// An internet on which each name has an address of its own.
-fn by_name(ttl: u32) -> impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync {
-    move |asked, query| {
-        let host = if asked.name.starts_with("api") { 7 } else { 8 };
-        let record = match asked.kind {
-            RecordType::A => address(query, ttl, &format!("203.0.113.{host}")),
-            _ => address(query, ttl, &format!("2001:db8:2::{host}")),
-        };
-        wire(&answer(query, vec![record]))
-    }
-}
-
 fn resolve(lab: &Lab, namespace: &str, wall: &str, name: &str, kind: RecordType) -> Vec<String> {
     addresses(&lab.within(namespace, || ask(wall, name, kind)).unwrap())
-}
-
-/// Tells the threads beside a test that it is over, however it ends.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// `cedarwall reload`: its exit code, and what it prints.
-fn reload(lab: &Lab) -> (Option<i32>, Value) {
-    let output = std::process::Command::new(binary())
-        .args(["reload", "--json", "--socket"])
-        .arg(lab.path("control.sock"))
-        .output()
-        .unwrap();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
-}
-
-fn change(lab: &Lab, policy: &str) -> Value {
-    lab.write("policies/wall.cedar", policy);
-    let (code, report) = reload(lab);
-    assert_eq!(code, Some(0), "{report}");
-    report
 }
 
 fn hang_up(wall: &mut Wall) {
@@ -212,7 +166,7 @@ fn a_policy_that_cannot_be_used_replaces_nothing_and_says_why() {
         // One good file, which forbids all, and one that is broken.
         lab.write("policies/wall.cedar", REGISTRY);
         lab.write("policies/broken.cedar", "permit(principal, action, resource) when { 1 };");
-        let (code, report) = reload(lab);
+        let (code, report) = operator(lab, &["reload"]);
         assert_eq!((code, &report["loaded"]), (Some(1), &false.into()), "{report}");
         assert!(report["problems"][0].as_str().unwrap().contains("broken.cedar:1:"), "{report}");
         hang_up(&mut wall);
@@ -226,7 +180,7 @@ fn a_policy_that_cannot_be_used_replaces_nothing_and_says_why() {
 
         // Nothing readable at all.
         std::fs::rename(lab.path("policies"), lab.path("elsewhere")).unwrap();
-        assert_eq!(reload(lab).0, Some(1));
+        assert_eq!(operator(lab, &["reload"]).0, Some(1));
         assert!(flow.goes_on(SECOND));
         std::fs::rename(lab.path("elsewhere"), lab.path("policies")).unwrap();
 

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RecordType;
 use serde_json::Value;
+use support::change::{BOTH, Done, REGISTRY, by_name, change};
 use support::client::{addresses, ask};
 use support::lab::{Conversation, Lab, UPSTREAM, WALL, eventually, greeter, in_lab};
 use support::nft::{Element, counter, elements};
@@ -29,26 +30,6 @@ use support::wall::{Setup, Wall, binary};
 
 const SECOND: Duration = Duration::from_secs(1);
 const API: &str = "203.0.113.7:443";
-
-const BOTH: &str = r#"
-@id("api") permit(principal, action == Action::"net.connect", resource == Resource::"api.example.com:443");
-@id("registry") permit(principal, action == Action::"net.connect", resource == Resource::"registry.example.com:443");
-"#;
-const REGISTRY: &str = r#"
-@id("registry") permit(principal, action == Action::"net.connect", resource == Resource::"registry.example.com:443");
-"#;
-
-/// An internet on which each name has an address of its own.
-fn by_name(ttl: u32) -> impl Fn(&Asked, &Message) -> Option<Vec<u8>> + Send + Sync {
-    move |asked, query| {
-        let host = if asked.name.starts_with("api") { 7 } else { 8 };
-        let record = match asked.kind {
-            RecordType::A => address(query, ttl, &format!("203.0.113.{host}")),
-            _ => address(query, ttl, &format!("2001:db8:2::{host}")),
-        };
-        wire(&answer(query, vec![record]))
-    }
-}
 
 fn resolve(lab: &Lab, name: &str) -> Message {
     lab.within("agent", || ask(WALL, name, RecordType::A)).unwrap()
@@ -81,16 +62,6 @@ fn change_configuration(lab: &Lab, from: &str, to: &str) {
     fs::write(&file, text.replacen(from, to, 1)).unwrap();
 }
 
-fn reload(lab: &Lab, policy: &str) {
-    lab.write("policies/wall.cedar", policy);
-    let reload = std::process::Command::new(binary())
-        .args(["reload", "--socket"])
-        .arg(lab.path("control.sock"))
-        .stdout(std::process::Stdio::null())
-        .status();
-    assert!(reload.unwrap().success());
-}
-
 /// Leases by address and port, with their names, and the seconds left.
 fn leases(wall: &Wall) -> BTreeMap<String, (Value, u64)> {
     let rows = wall.operator(&["leases"]).unwrap();
@@ -116,15 +87,6 @@ fn everything() -> Vec<Element> {
     let mut found: Vec<_> = sets.flat_map(|set| elements(set)).collect();
     found.sort_by_key(|element| element.key.clone());
     found
-}
-
-/// Tells the threads beside a test that it is over, however it ends.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 #[test]
@@ -182,10 +144,10 @@ fn a_flow_that_outlived_lease_and_daemon_goes_on_until_a_policy_forbids_it() {
 
         start_again(lab, &mut wall);
         assert!(api.goes_on(SECOND) && registry.goes_on(SECOND));
-        reload(lab, &format!("{BOTH}// The same once more.\n"));
+        change(lab, &format!("{BOTH}// The same once more.\n"));
         assert!(api.goes_on(SECOND) && registry.goes_on(SECOND));
         start_again(lab, &mut wall);
-        reload(lab, REGISTRY);
+        change(lab, REGISTRY);
         assert!(!api.goes_on(SECOND), "nobody knew any more what the flow rested on");
         assert!(registry.goes_on(SECOND));
         assert!(wall.events("table.adopted", 0).iter().all(|event| event["flows"] == 0));

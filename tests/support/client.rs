@@ -30,8 +30,12 @@ pub fn ask(server: &str, name: &str, kind: RecordType) -> Option<Message> {
 
 /// Asks over TCP.
 pub fn ask_tcp(server: &str, name: &str, kind: RecordType) -> Option<Message> {
+    ask_over(&mut TcpStream::connect(server).ok()?, name, kind)
+}
+
+/// Asks over a TCP connection that goes on.
+pub fn ask_over(stream: &mut TcpStream, name: &str, kind: RecordType) -> Option<Message> {
     let wire = question(name, kind).to_vec().expect("octets");
-    let mut stream = TcpStream::connect(server).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(&u16::try_from(wire.len()).expect("short").to_be_bytes()).ok()?;
     stream.write_all(&wire).ok()?;

@@ -144,8 +144,9 @@ impl Wall {
         socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: wall\r\nconnection: close\r\n\r\n").expect("to ask");
         let mut text = String::new();
         socket.read_to_string(&mut text).expect("an answer");
-        let line = text.lines().find_map(|line| line.strip_prefix("cedarwall_")?.strip_prefix(series));
-        line.unwrap_or_else(|| panic!("no {series}: {text}")).trim().parse().expect("a number")
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("cedarwall_")?.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series}: {text}")).parse().expect("a number")
     }
 
     /// The journal's events with this code, once there are at least `count`.

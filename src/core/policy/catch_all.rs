@@ -62,6 +62,11 @@ fn overriding(forbid: &Statement, statements: &[Statement]) -> Option<Problem> {
     Some(Problem::warning(forbid.place.clone(), message).with_help(help).of(Rule::CatchAllForbid))
 }
 
+/// Whether it, read as the default, is what denies `action`.
+pub(super) fn is_default_of(policy: &Policy, action: &str) -> bool {
+    is_catch_all(policy) && covers(policy.action_constraint(), action)
+}
+
 /// Whether it forbids everything to everybody, whatever is asked.
 pub(super) fn is_catch_all(policy: &Policy) -> bool {
     policy.effect() == Effect::Forbid

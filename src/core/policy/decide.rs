@@ -63,6 +63,11 @@ struct Finding {
     answer: Answer,
 }
 
+/// A denial by the default, and the policies that say that it is.
+fn not_permitted(default: &[PolicyId]) -> Denial {
+    Denial { reason: Reason::NotPermitted, policies: default.to_vec() }
+}
+
 impl Inquiry<'_> {
     /// Whether the question may be asked upstream.
     pub(super) fn by_name(&self) -> Ruling {
@@ -144,7 +149,7 @@ impl Inquiry<'_> {
         let everywhere = findings.iter().all(|finding| finding.answer.is_forbidden());
         let overridden = |finding: &Finding| finding.answer.is_forbidden() && finding.answer.has_permit();
         if !everywhere && !findings.iter().any(overridden) {
-            return Denial::by_default(Reason::NotPermitted);
+            return not_permitted(&self.policy.default.connecting);
         }
         Denial { reason: Reason::Forbidden, policies: self.forbids(findings).into_iter().collect() }
     }
@@ -225,7 +230,7 @@ impl Inquiry<'_> {
             let policies = self.ids(answer.reasons()).into_iter().collect();
             Decision::Deny(Denial { reason: Reason::Forbidden, policies })
         } else {
-            Decision::Deny(Denial::by_default(Reason::NotPermitted))
+            Decision::Deny(not_permitted(&self.policy.default.querying))
         };
         Ruling { decision, lasts: lasts(mentions) }
     }

@@ -18,11 +18,11 @@ use super::json_list::{Element, elements};
 use super::lint::{self, Facts};
 use super::literal::{self, ResourceId};
 use super::principals::Principals;
-use super::schema::Vocabulary;
+use super::schema::{CONNECT, QUERY, Vocabulary};
 use super::slices::Slices;
 use super::statement::{self, Parsed, Statement};
 use super::validate::invalid;
-use super::{DECISIONS, Loaded, Policy, Sources, catch_all, links, validation};
+use super::{DECISIONS, DefaultDeny, Loaded, Policy, Sources, catch_all, links, validation};
 
 /// What an `entities.json` looks like.
 pub(super) const ENTITIES_EXAMPLE: &str =
@@ -119,6 +119,12 @@ fn compiled(
             policies.push(statement.ast());
         }
     }
+    let default_of = |action| -> Vec<PolicyId> {
+        let says_so =
+            |statement: &&Statement| !kept.contains(&statement.id) && catch_all::is_default_of(statement.ast(), action);
+        statements.iter().filter(says_so).map(|statement| statement.id.clone()).collect()
+    };
+    let default = DefaultDeny { connecting: default_of(CONNECT), querying: default_of(QUERY) };
     let slices = Slices::of(policies.iter().copied());
     let literals: BTreeSet<_> = clauses.iter().flat_map(|clause| clause.addresses.iter().copied()).collect();
     let index: HashMap<_, _> =
@@ -127,6 +133,7 @@ fn compiled(
     Ok(Policy {
         connecting: slices.standing(&vocabulary.connect, []),
         querying: slices.standing(&vocabulary.query, []),
+        default,
         decisions: Cache::new(DECISIONS),
         literals: literals.into_iter().collect(),
         ports_of,

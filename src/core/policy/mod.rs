@@ -102,8 +102,17 @@ pub struct Policy {
     literals: Box<[AddressLiteral]>,
     connecting: Standing,
     querying: Standing,
+    /// The catch-all forbids that are read as the default.
+    default: DefaultDeny,
     /// What was decided, where nothing but the agent and the question counts.
     decisions: Cache<(Agent, Name, Asked), Decision>,
+}
+
+/// The policies that say what is the default anyway, for each action.
+#[derive(Debug, Default)]
+struct DefaultDeny {
+    connecting: Vec<PolicyId>,
+    querying: Vec<PolicyId>,
 }
 
 /// What of a question's type a decision can depend on.
