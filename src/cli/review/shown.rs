@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(grouped(number), shown);
         }
         for (number, shown) in
-            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1_048_576, "1.0 MiB"), (u64::MAX, "16384.0 PiB")]
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1_048_576, "1.0 MiB"), (u64::MAX, "16383.9 PiB")]
         {
             assert_eq!(octets(number), shown);
         }
