@@ -282,7 +282,7 @@ impl Teller {
             tr.alarm[incident.gravity == Gravity::Alarm] role="row" {
                 th scope="row" role="rowheader" { (plain(&incident.told)) }
                 td role="cell" data-label="When" { (self.clock.span(&incident.times)) }
-                td.number role="cell" data-label="How often" { (grouped(incident.times.count)) }
+                td role="cell" data-label="How often" { (grouped(incident.times.count)) }
             }
         }
     }
@@ -291,7 +291,12 @@ impl Teller {
 fn head(titles: &[&str]) -> Markup {
     html! {
         thead role="rowgroup" {
-            tr role="row" { @for title in titles { th scope="col" role="columnheader" { (title) } } }
+            tr role="row" {
+                @for title in titles {
+                    @let is_number = matches!(*title, "Questions" | "Connections" | "Octets");
+                    th.number[is_number] scope="col" role="columnheader" { (title) }
+                }
+             }
         }
     }
 }

@@ -46,7 +46,7 @@ impl Remedy {
             return Self::Other { what: "a [[client]] in the configuration that says which agent this is".into() };
         };
         let Some(name) = usable_name(hostname) else {
-            return Self::Other { what: "nothing: no policy can name this".into() };
+            return Self::Other { what: "another name: no policy can name this one".into() };
         };
         let connects = kinds.is_empty() || kinds.iter().any(|kind| kind.leads_to_connections());
         let assumed = Port::new(ASSUMED).filter(|_| ports.is_empty() && connects);
@@ -72,7 +72,7 @@ pub fn obstacle(reason: &str, policies: &[String]) -> Option<String> {
         }
         Reason::PolicyError => format!("a policy that can be evaluated: mend {}", forbids()),
         Reason::UnknownClient => "a [[client]] in the configuration for this address".to_owned(),
-        Reason::UnusableName => "nothing: no policy can name this".to_owned(),
+        Reason::UnusableName => "another name: no policy can name this one".to_owned(),
         Reason::NoPermittedAddress => {
             "wall.allow_ranges in the configuration, or a policy that permits its addresses".to_owned()
         }

@@ -161,7 +161,8 @@ impl<'a> Replay<'a> {
                 (Some(more), Some(less)) => beyond(more, less),
                 _ => Vec::new(),
             };
-            if ports.is_empty() && !(more.permitted && !less.permitted) {
+            let is_permitted_alone = more.permitted && !less.permitted;
+            if ports.is_empty() && !is_permitted_alone {
                 continue;
             }
             let count = match change {
