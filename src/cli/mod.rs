@@ -9,10 +9,12 @@ mod demo;
 mod denials;
 mod down;
 mod explain;
+mod exposure;
 mod fmt;
 mod import;
 mod journals;
 mod leases;
+mod log;
 mod man;
 mod output;
 mod reload;
@@ -69,6 +71,8 @@ enum Command {
     Status(status::Arguments),
     Leases(leases::Arguments),
     Denials(denials::Arguments),
+    Log(log::Arguments),
+    Exposure(exposure::Arguments),
     Review(review::Arguments),
     Suggest(suggest::Arguments),
     Replay(replay::Arguments),
@@ -102,6 +106,8 @@ impl CommandLine {
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),
+            Command::Log(arguments) => log::execute(&arguments, out),
+            Command::Exposure(arguments) => exposure::execute(&arguments, out),
             Command::Review(arguments) => review::execute(&arguments, out),
             Command::Suggest(arguments) => suggest::execute(&arguments, out),
             Command::Replay(arguments) => replay::execute(&arguments, out),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -14,17 +15,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use super::events::Events;
 use super::socket::ControlSocket;
 use super::{
-    DenialReport, Error, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport, RevokeRequest, Status,
+    DenialReport, Error, ExposureRow, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport,
+    RevokeRequest, Status, TrafficRow,
 };
 use crate::journal::Journal;
 
 /// How long a stopping server waits for requests it is still answering.
 const GRACE: Duration = Duration::from_secs(1);
+/// The content type of lines of JSON.
+const NDJSON: &str = "application/x-ndjson";
 /// The content type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -41,7 +46,9 @@ impl ControlSocket {
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let (tell, told) = oneshot::channel::<()>();
-        let routes = routes(Desk { house, journal });
+        // Streams of events have no end of their own.
+        let (stopping, stopped) = watch::channel(false);
+        let routes = routes(Desk { house, journal, stopped });
         let server = axum::serve(self, routes).with_graceful_shutdown(async move {
             // Told, or nobody is left to tell: both mean stop.
             let _ = told.await;
@@ -50,6 +57,7 @@ impl ControlSocket {
         tokio::select! {
             ended = &mut server => ended.map_err(Error::Serve)?,
             () = stop => {
+                drop(stopping);
                 drop(tell);
                 if let Ok(ended) = timeout(GRACE, server).await {
                     ended.map_err(Error::Serve)?;
@@ -63,11 +71,13 @@ impl ControlSocket {
 struct Desk<H> {
     house: Arc<H>,
     journal: Arc<Journal>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl<H> Clone for Desk<H> {
     fn clone(&self) -> Self {
-        Self { house: Arc::clone(&self.house), journal: Arc::clone(&self.journal) }
+        let stopped = self.stopped.clone();
+        Self { house: Arc::clone(&self.house), journal: Arc::clone(&self.journal), stopped }
     }
 }
 
@@ -79,6 +89,9 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/status", get(status::<H>))
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
+        .route("/events", get(events::<H>))
+        .route("/exposure", get(exposure::<H>))
+        .route("/traffic", post(traffic::<H>))
         .route("/reload", post(reload::<H>))
         .route("/revoke", post(revoke::<H>))
         .with_state(desk)
@@ -101,6 +114,19 @@ async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
 
 async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
     Json(desk.house.leases().await)
+}
+
+async fn events<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
+    let events = Events::of(desk.journal.stream(), desk.stopped);
+    ([(header::CONTENT_TYPE, NDJSON)], Body::new(events))
+}
+
+async fn exposure<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<ExposureRow>> {
+    Json(desk.house.exposure().await)
+}
+
+async fn traffic<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<TrafficRow>> {
+    Json(desk.house.traffic().await)
 }
 
 async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadReport>, (StatusCode, String)> {
@@ -138,6 +164,11 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CounterLabels {
     counter: String,
 }
@@ -156,21 +187,33 @@ async fn register_house<H: House>(registry: &mut Registry, house: &H) {
     }
 
     register_reloads(registry, &status);
+    register_exposure(registry, &house.exposure().await);
 
     let ready = Gauge::<i64>::default();
     ready.set(i64::from(house.is_ready()));
     registry.register("ready", "1 once the wall stands and questions are answered", ready);
 
-    let Ok(counts) = house.kernel().await else { return };
+    let Ok(counters) = house.counters().await else { return };
     let packets = Family::<CounterLabels, Counter>::default();
     let bytes = Family::<CounterLabels, Counter>::default();
-    for counter in counts.counters {
+    for counter in counters {
         let labels = CounterLabels { counter: counter.name };
         packets.get_or_create_owned(&labels).inc_by(counter.packets);
         bytes.get_or_create_owned(&labels).inc_by(counter.bytes);
     }
     registry.register("kernel_packets", "Packets by the nftables counter that counted them", packets);
     registry.register("kernel_bytes", "Octets by the nftables counter that counted them", bytes);
+}
+
+fn register_exposure(registry: &mut Registry, exposure: &[ExposureRow]) {
+    let names = Family::<VerdictLabels, Gauge>::default();
+    for (verdict, is_denied) in [("denied", true), ("permitted", false)] {
+        let others = exposure.iter().flat_map(|row| &row.others);
+        let count = others.filter(|other| other.denied == is_denied).count();
+        names.get_or_create_owned(&VerdictLabels { verdict }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let help = "Other names known of open addresses, by what the policy says of them; each counts for each client";
+    registry.register("exposed_names", help, names);
 }
 
 fn register_reloads(registry: &mut Registry, status: &HouseStatus) {

@@ -13,6 +13,7 @@
 pub mod chain;
 pub mod limited;
 pub mod line;
+pub mod ocsf;
 pub mod plain;
 pub mod record;
 pub mod refusal;
@@ -23,4 +24,5 @@ pub mod review;
 pub mod sample;
 pub mod suggest;
 pub mod tally;
+pub mod told;
 pub mod wanted;

@@ -1,7 +1,7 @@
 //! From one configuration to the next while the daemon runs: what takes effect
 //! at once, and what has to wait for the next start.
 
-use super::{Config, Dns, LeaseSettings, PolicySettings, Wall};
+use super::{Config, Dns, Journal, LeaseSettings, PolicySettings, Rotation, Wall};
 
 /// A configuration that can be carried out by a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,15 +24,15 @@ impl Config {
         let config = Self {
             dns: waiting.dns(self, dns),
             policy: {
-                let PolicySettings { path, catch_all_forbid, watch } = policy;
-                PolicySettings { path, catch_all_forbid, watch }
+                let PolicySettings { path, catch_all_forbid, watch, mode } = policy;
+                PolicySettings { path, catch_all_forbid, watch, mode }
             },
             wall: waiting.wall(&self.wall, wall),
             lease: waiting.lease(self.lease, lease),
             names: waiting.keep("names", &self.names, names),
             clients,
             control: waiting.keep("control.socket", &self.control, control),
-            journal: waiting.keep("journal.path", &self.journal, journal),
+            journal: waiting.journal(&self.journal, journal),
         };
         Step { config, waiting: waiting.0 }
     }
@@ -92,7 +92,7 @@ impl Waiting {
     }
 
     fn wall(&mut self, running: &Wall, wanted: Wall) -> Wall {
-        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second } = wanted;
+        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second, log_group } = wanted;
         let is_other_mode = running.mode.is_sidecar() != mode.is_sidecar();
         let name = if is_other_mode { "wall.mode" } else { "wall.interfaces" };
         Wall {
@@ -106,6 +106,21 @@ impl Waiting {
                 &running.dns_packets_per_second,
                 dns_packets_per_second,
             ),
+            log_group: self.keep("wall.log_group", &running.log_group, log_group),
+        }
+    }
+
+    /// The file is opened once, and turned over by whoever writes to it.
+    fn journal(&mut self, running: &Journal, wanted: Journal) -> Journal {
+        let Journal { path, rotation: Rotation { max_size, max_age, keep } } = wanted;
+        let now = running.rotation;
+        Journal {
+            path: self.keep("journal.path", &running.path, path),
+            rotation: Rotation {
+                max_size: self.keep("journal.max_size", &now.max_size, max_size),
+                max_age: self.keep("journal.max_age", &now.max_age, max_age),
+                keep: self.keep("journal.keep", &now.keep, keep),
+            },
         }
     }
 
@@ -158,7 +173,10 @@ agent = "claude"
         let changes = [
             ("192.0.2.53", "192.0.2.54"),
             ("[dns]", "[dns]\ndeny = \"refused\"\ndeny_ttl = \"1s\"\nupstream_timeout = \"1s\"\ncache_entries = 1"),
-            ("[policy]", "[policy]\npath = \"other\"\ncatch_all_forbid = \"default-deny\"\nwatch = false"),
+            (
+                "[policy]",
+                "[policy]\npath = \"other\"\ncatch_all_forbid = \"default-deny\"\nwatch = false\nmode = \"audit\"",
+            ),
             ("[wall]", "[wall]\nallow_ranges = [\"10.20.0.0/16\"]"),
             ("[lease]", "[lease]\nmin = \"1s\"\nmax = \"2s\"\ngrace = \"1s\"\nper_client = 7"),
             ("claude", "ci"),
@@ -176,11 +194,14 @@ agent = "claude"
             ("[dns]", "[dns]\nmax_in_flight = 7\nmax_connections = 7\nidle_timeout = \"7s\""),
             ("upstream =", "queries_per_second = 7\nburst = 7\nupstream ="),
             ("agents", "others"),
-            ("[wall]", "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7"),
+            (
+                "[wall]",
+                "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7\nlog_group = 7",
+            ),
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
             ("[control]", "[control]\nsocket = \"/run/other.sock\""),
-            ("[journal]", "[journal]\npath = \"events.jsonl\""),
+            ("[journal]", "[journal]\npath = \"events.jsonl\"\nmax_size = \"7MB\"\nmax_age = \"7h\"\nkeep = 3"),
         ]);
         let expected = [
             "dns.listen",
@@ -196,12 +217,16 @@ agent = "claude"
             "wall.table",
             "wall.protect",
             "wall.dns_packets_per_second",
+            "wall.log_group",
             "lease.set_size",
             "lease.per_client",
             "lease.total",
             "names",
             "control.socket",
             "journal.path",
+            "journal.max_size",
+            "journal.max_age",
+            "journal.keep",
         ];
         assert_eq!(waiting, expected);
         assert_eq!(after, config(ToOwned::to_owned));

@@ -117,6 +117,9 @@ pub enum DenyAnswer {
     Nxdomain,
     /// REFUSED: honest, but many stub resolvers then try the next server.
     Refused,
+    /// An address of its own that leads nowhere (see [`super::sinkhole`]): who
+    /// connects to it is refused at once, and tells the port.
+    Sinkhole,
 }
 
 /// `[policy]`: the Cedar policies.
@@ -129,6 +132,31 @@ pub struct PolicySettings {
     /// Whether a change of its files, or of the configuration's, is taken up
     /// without being told.
     pub watch: bool,
+    /// Whether what it denies is denied.
+    pub mode: PolicyMode,
+}
+
+/// `policy.mode`: what a denial comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyMode {
+    /// What is not permitted is denied.
+    #[default]
+    Enforce,
+    /// Nothing is denied but by a guard: every name is answered, every packet
+    /// of a known client passes that does not go to a special-purpose range,
+    /// and all that would have been denied is marked and counted.
+    Audit,
+}
+
+impl PolicyMode {
+    /// As the configuration spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// How `forbid(principal, action == Action::"net.connect", resource);` is read.
@@ -159,6 +187,9 @@ pub struct Wall {
     /// Packets a second that one client may send to the wall's own DNS before
     /// the kernel drops them; in sidecar mode, all that share the namespace.
     pub dns_packets_per_second: u32,
+    /// The netfilter log's group over which the kernel tells of refused
+    /// packets.
+    pub log_group: u16,
 }
 
 /// Where the clients are.
@@ -307,4 +338,23 @@ pub struct Control {
 pub struct Journal {
     /// The file of JSON lines; `None`: standard error only.
     pub path: Option<PathBuf>,
+    /// When it gives way to a new one.
+    pub rotation: Rotation,
+}
+
+/// When a file of the journal gives way to a new one, and how many are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Octets a file may have.
+    pub max_size: u64,
+    /// How old its first event may be.
+    pub max_age: Duration,
+    /// How many files are kept besides the one that is written to.
+    pub keep: u32,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { max_size: 64_000_000, max_age: Duration::from_secs(24 * 60 * 60), keep: 7 }
+    }
 }

@@ -44,9 +44,7 @@ impl Sample {
     /// Writes an event, so many milliseconds after the one before.
     pub fn after(&mut self, millis: i64, event: &Event) {
         self.time = self.time.checked_add(millis.milliseconds()).unwrap();
-        let mut line = serde_json::json!({ "time": self.time.to_string() });
-        let serde_json::Value::Object(fields) = serde_json::to_value(event.fields()).unwrap() else { panic!("fields") };
-        line.as_object_mut().unwrap().extend(fields);
+        let line = serde_json::to_string(&event.line(self.time, None)).unwrap();
         writeln!(self.lines, "{line}").unwrap();
     }
 

@@ -88,7 +88,7 @@ fn told(record: &Record) -> Option<(Gravity, String)> {
         "policy.loaded" => (Gravity::Note, format!("policy {} came into force", path())),
         "config.loaded" => (Gravity::Note, format!("configuration {} came into force", path())),
         "policy.revoked" => (Gravity::Note, format!("the policy closed {AMOUNT} elements that it no longer permits")),
-        "lease.revoked" => (Gravity::Note, format!("leases of {} were closed by hand, {AMOUNT} elements", who())),
+        "operator.revoked" => (Gravity::Note, format!("leases of {} were closed by hand, {AMOUNT} elements", who())),
         "wall.up" => (Gravity::Note, "the wall went up".to_owned()),
         "daemon.stopped" => {
             let cause = plain_within(record.cause.as_deref().unwrap_or("?"), 40);
