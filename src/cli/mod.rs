@@ -12,17 +12,21 @@ mod explain;
 mod exposure;
 mod fmt;
 mod import;
+mod journals;
 mod leases;
 mod log;
 mod man;
 mod output;
 mod reload;
+mod replay;
 mod report;
+mod review;
 mod revoke;
 mod ruleset;
 mod run;
 mod serve;
 mod status;
+mod suggest;
 mod test;
 
 use std::io::{self, Write};
@@ -69,6 +73,9 @@ enum Command {
     Denials(denials::Arguments),
     Log(log::Arguments),
     Exposure(exposure::Arguments),
+    Review(review::Arguments),
+    Suggest(suggest::Arguments),
+    Replay(replay::Arguments),
     Reload(reload::Arguments),
     Revoke(revoke::Arguments),
     Ruleset(ruleset::Arguments),
@@ -101,6 +108,9 @@ impl CommandLine {
             Command::Denials(arguments) => denials::execute(&arguments, out),
             Command::Log(arguments) => log::execute(&arguments, out),
             Command::Exposure(arguments) => exposure::execute(&arguments, out),
+            Command::Review(arguments) => review::execute(&arguments, out),
+            Command::Suggest(arguments) => suggest::execute(&arguments, out),
+            Command::Replay(arguments) => replay::execute(&arguments, out),
             Command::Reload(arguments) => reload::execute(&arguments, out),
             Command::Revoke(arguments) => revoke::execute(arguments, out),
             Command::Ruleset(arguments) => ruleset::execute(&arguments, out),

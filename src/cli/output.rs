@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
+use textwrap::{Options, WordSplitter};
 
 /// The widest a line may be.
 pub(super) const COLUMNS: u16 = 80;
@@ -48,6 +49,20 @@ pub(super) fn paragraph(out: &mut dyn Write, mark: &str, text: &str) -> io::Resu
         has_word = true;
     }
     writeln!(out, "{}", line.trim_end())
+}
+
+/// Writes `text` after `first`, broken at 80 columns, in the midst of a word
+/// where it must be; the following lines stand after `others`.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub(super) fn filled(out: &mut dyn Write, first: &str, others: &str, text: &str) -> io::Result<()> {
+    let options = Options::new(usize::from(COLUMNS))
+        .initial_indent(first)
+        .subsequent_indent(others)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(true);
+    writeln!(out, "{}", textwrap::fill(text, options))
 }
 
 /// How a column is laid out.

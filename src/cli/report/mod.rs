@@ -48,7 +48,7 @@ pub(super) fn configuration(path: &Path) -> Result<Config, Error> {
     }
 }
 
-fn unusable(what: &str, problems: &[Problem], texts: &Texts<'_>) -> Error {
+pub(super) fn unusable(what: &str, problems: &[Problem], texts: &Texts<'_>) -> Error {
     let mut rendered = Vec::new();
     match human::write(&mut rendered, problems, texts, output::is_coloured(&io::stderr())) {
         Ok(()) => {

@@ -158,6 +158,12 @@ impl Policy {
         load::statement(self, id)
     }
 
+    /// The ids of the forbids over everything, however they are read.
+    pub fn catch_all_forbids(&self) -> impl Iterator<Item = &PolicyId> {
+        let forbids = self.statements.iter().filter(|statement| catch_all::is_catch_all(statement.ast()));
+        forbids.map(|statement| &statement.id)
+    }
+
     /// Decides a query by its name: `net.connect` for types that lead to
     /// connections, `dns.query` for the others.
     ///
