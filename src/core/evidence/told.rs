@@ -35,7 +35,7 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
         "query.denied" | "client.unknown" => {
             write!(text, "denied {}", Asked(record))?;
             why(text, record)?;
-            listed(text, ", sent to ", &record.sinkhole)?;
+            listed(text, ", sent to ", record.sinkhole)?;
             whose(text, record)
         }
         "query.failed" => {
@@ -51,7 +51,7 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
         }
         "connect.denied" => {
             write!(text, "denied {} connecting to {}", Sender(record), or_dash(&record.hostname))?;
-            listed(text, ":", &record.port)?;
+            listed(text, ":", record.port)?;
             listed(text, "/", &record.protocol)?;
             why(text, record)?;
             whose(text, record)
@@ -139,7 +139,7 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
         unknown => {
             text.write_str(unknown)?;
             listed(text, " ", &record.agent)?;
-            listed(text, " ", &record.client)?;
+            listed(text, " ", record.client)?;
             listed(text, " ", &record.hostname)
         }
     }
@@ -173,8 +173,8 @@ struct Sent<'a>(&'a Record);
 impl Display for Sent<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} to ", Sender(self.0))?;
-        listed(formatter, "", &self.0.address)?;
-        listed(formatter, " port ", &self.0.port)?;
+        listed(formatter, "", self.0.address)?;
+        listed(formatter, " port ", self.0.port)?;
         listed(formatter, " ", &self.0.protocol)
     }
 }
