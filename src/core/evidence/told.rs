@@ -105,23 +105,23 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
             write!(text, ": {} names, {} elements, {} flows", number(*leases), number(*count), number(*flows))
         }
         "wall.up" => {
-            write!(text, "the wall is up: {}, nftables table {}", or_dash(&record.mode), or_dash(&record.table))?;
+            write!(text, "the wall is up: {}, table {}", or_dash(&record.mode), or_dash(&record.table))?;
             listed(text, ", answering on ", &record.listen)
         }
         "table.adopted" => {
             let Record { leases, statics, unexplained, flows, .. } = record;
-            write!(text, "nftables table {} was taken over with ", or_dash(&record.table))?;
+            write!(text, "table {} was taken over with ", or_dash(&record.table))?;
             write!(text, "{} leases and {} addresses of the policy; ", number(*leases), number(*statics))?;
             let (unexplained, flows) = (number(*unexplained), number(*flows));
             write!(text, "nothing explained {unexplained} elements and {flows} flows, which are ended")
         }
         "table.restored" => {
             let (table, leases) = (or_dash(&record.table), number(record.count));
-            write!(text, "nftables table {table} was put back with {leases} leases")
+            write!(text, "table {table} was put back with {leases} leases")
         }
         "table.repaired" => {
             let Record { elements_removed, elements_restored, flows, .. } = record;
-            write!(text, "somebody had changed nftables table {}: ", or_dash(&record.table))?;
+            write!(text, "somebody had changed table {}: ", or_dash(&record.table))?;
             let (removed, restored) = (number(*elements_removed), number(*elements_restored));
             write!(text, "{removed} elements taken out, {restored} put back, {} flows ended", number(*flows))
         }
