@@ -5,19 +5,23 @@
 //! through `nft` in one transaction ([`ruleset`], [`install`]). Leases change
 //! all the time; they go over netlink ([`element`], [`transaction`]) from the
 //! one thread that owns the ledger ([`firewall`]). What others do to the
-//! ruleset is heard of ([`watch`]) and undone.
+//! ruleset is heard of ([`watch`]) and undone. What the rules refuse is heard of
+//! as well ([`nflog`]), and what they have counted is read ([`counts`]).
 
 pub mod adopt;
+mod attributes;
 mod carried;
 mod clock;
 mod compared;
 pub mod conntrack;
+pub mod counts;
 pub mod element;
 pub mod firewall;
 pub mod inspect;
 pub mod install;
 pub mod listing;
 pub mod memory;
+pub mod nflog;
 mod place;
 pub mod protect;
 mod reading;
@@ -52,6 +56,11 @@ pub enum Error {
     /// The kernel does not let the table be changed.
     #[error("the kernel refused to change the table: {0}")]
     Refused(transaction::Refused),
+    /// The kernel does not take other rules.
+    #[error(
+        "the kernel does not hold the rules that the configuration asks for, and nobody gets an answer until it does: {0}"
+    )]
+    RulesNotTaken(String),
     /// The firewall's thread has ended.
     #[error("the firewall has ended; the wall stays closed")]
     FirewallGone,
