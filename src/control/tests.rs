@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::*;
 use crate::journal::Journal;
@@ -246,4 +247,21 @@ fn a_missing_daemon_is_told_in_words() {
     assert!(told.contains("is `cedarwall serve` running?") && told.contains("--socket"), "{told}");
     drop(UnixListener::bind(&path).unwrap());
     assert!(matches!(get::<Status>(&path, "/status"), Err(Error::NotRunning(_))));
+}
+
+#[tokio::test]
+async fn a_stream_of_events_ends_with_the_daemon() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let running = start(&path, Arc::default());
+    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: cedarwall\r\n\r\n").await.unwrap();
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK", "before any event has come");
+    running.stop.send(()).unwrap();
+    running.server.await.unwrap().unwrap();
+    let ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut Vec::new())).await;
+    ended.expect("it goes on without a daemon").unwrap();
 }

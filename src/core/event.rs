@@ -2,10 +2,6 @@
 
 mod fields;
 mod id;
-#[cfg(test)]
-pub(crate) mod samples;
-#[cfg(test)]
-mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -407,3 +403,8 @@ impl Event {
         Fields::of(self, time, id)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;

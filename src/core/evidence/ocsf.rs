@@ -25,14 +25,8 @@ pub fn event(line: &str) -> Option<Value> {
     let mut mapping = Mapping { left, event: Map::new() };
     mapping.base(&record);
     match Class::of(&record.event) {
-        Class::Dns => {
-            mapping.endpoints();
-            mapping.dns(&record);
-        }
-        Class::Network(_) => {
-            mapping.endpoints();
-            mapping.network();
-        }
+        Class::Dns => mapping.dns(&record),
+        Class::Network(_) => mapping.network(),
         Class::Config => mapping.put("device", json!({"type_id": 9, "type": "Firewall", "name": "cedarwall"})),
         Class::Lifecycle(_) => mapping.put("app", product()),
         Class::Error | Class::Other => {}
@@ -88,7 +82,7 @@ impl Mapping {
         let Some(Value::Array(policies)) = self.left.get("policies") else { return };
         let Some(first) = policies.first().cloned() else { return };
         if policies.len() == 1 {
-            self.left.remove("policies");
+            self.take("policies");
         }
         self.put("policy", json!({"uid": first, "is_applied": true}));
     }
@@ -107,15 +101,8 @@ impl Mapping {
         }
     }
 
-    /// Who asked or sent, and where to.
-    fn endpoints(&mut self) {
-        let source = [("client", "ip"), ("source_port", "port")];
-        self.gather("src_endpoint", &source);
-        let destination = [("address", "ip"), ("port", "port")];
-        self.gather("dst_endpoint", &destination);
-    }
-
     fn dns(&mut self, record: &Record) {
+        self.gather("src_endpoint", &[("client", "ip")]);
         self.gather("query", &[("hostname", "hostname"), ("type", "type")]);
         let (rcode_id, rcode) = match record.event.as_str() {
             "query.failed" => (2, "ServError"),
@@ -128,7 +115,9 @@ impl Mapping {
         };
         self.put("rcode_id", rcode_id);
         self.put("rcode", rcode);
-        self.left.remove("no_such_name");
+        if record.event == "query.empty" {
+            self.take("no_such_name");
+        }
         let addresses = match self.take("opened") {
             Some(Value::Array(opened)) => opened,
             _ => self.take("sinkhole").into_iter().collect(),
@@ -149,9 +138,8 @@ impl Mapping {
     }
 
     fn network(&mut self) {
-        if let Some(name) = self.take("hostname") {
-            self.object("dst_endpoint").insert("hostname".into(), name);
-        }
+        self.gather("src_endpoint", &[("client", "ip"), ("source_port", "port")]);
+        self.gather("dst_endpoint", &[("address", "ip"), ("port", "port"), ("hostname", "hostname")]);
         self.gather("traffic", &[("packets", "packets"), ("bytes", "bytes")]);
         let mut connection = Map::new();
         if let Some(Value::String(protocol)) = self.take("protocol") {
@@ -159,14 +147,11 @@ impl Mapping {
             number.map(|number| connection.insert("protocol_num".into(), number.into()));
             connection.insert("protocol_name".into(), protocol.into());
         }
-        if let Some(Value::String(flags)) = self.left.get("tcp_flags") {
-            match tcp_flags(flags) {
-                Some(bits) => {
-                    connection.insert("tcp_flags".into(), bits.into());
-                    self.left.remove("tcp_flags");
-                }
-                None => {}
-            }
+        // Letters that we never write stay as they are.
+        let flags = self.left.get("tcp_flags").and_then(Value::as_str).and_then(tcp_flags);
+        if let Some(bits) = flags {
+            connection.insert("tcp_flags".into(), bits.into());
+            self.take("tcp_flags");
         }
         if !connection.is_empty() {
             connection.insert("direction_id".into(), 2.into());
@@ -197,23 +182,12 @@ impl Mapping {
         }
     }
 
-    /// Moves `fields` into the object `name`, as far as they are there.
+    /// Moves `fields` into an object `name`, as far as they are there.
     fn gather(&mut self, name: &str, fields: &[(&str, &str)]) {
-        for (ours, theirs) in fields {
-            if let Some(value) = self.take(ours) {
-                self.object(name).insert((*theirs).to_owned(), value);
-            }
-        }
-    }
-
-    fn object(&mut self, name: &str) -> &mut Map<String, Value> {
-        let object = self.event.entry(name).or_insert_with(|| Value::Object(Map::new()));
-        if !object.is_object() {
-            *object = Value::Object(Map::new());
-        }
-        match object {
-            Value::Object(object) => object,
-            _ => &mut self.left,
+        let there = fields.iter().filter_map(|(ours, theirs)| Some(((*theirs).to_owned(), self.take(ours)?)));
+        let object: Map<_, _> = there.collect();
+        if !object.is_empty() {
+            self.put(name, object);
         }
     }
 }

@@ -35,7 +35,7 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
         "query.denied" | "client.unknown" => {
             write!(text, "denied {}", Asked(record))?;
             why(text, record)?;
-            listed(text, ", sent to ", &record.sinkhole)?;
+            listed(text, ", sent to ", record.sinkhole)?;
             whose(text, record)
         }
         "query.failed" => {
@@ -51,7 +51,7 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
         }
         "connect.denied" => {
             write!(text, "denied {} connecting to {}", Sender(record), or_dash(&record.hostname))?;
-            listed(text, ":", &record.port)?;
+            listed(text, ":", record.port)?;
             listed(text, "/", &record.protocol)?;
             why(text, record)?;
             whose(text, record)
@@ -105,23 +105,23 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
             write!(text, ": {} names, {} elements, {} flows", number(*leases), number(*count), number(*flows))
         }
         "wall.up" => {
-            write!(text, "the wall is up: {}, nftables table {}", or_dash(&record.mode), or_dash(&record.table))?;
+            write!(text, "the wall is up: {}, table {}", or_dash(&record.mode), or_dash(&record.table))?;
             listed(text, ", answering on ", &record.listen)
         }
         "table.adopted" => {
             let Record { leases, statics, unexplained, flows, .. } = record;
-            write!(text, "nftables table {} was taken over with ", or_dash(&record.table))?;
+            write!(text, "table {} was taken over with ", or_dash(&record.table))?;
             write!(text, "{} leases and {} addresses of the policy; ", number(*leases), number(*statics))?;
             let (unexplained, flows) = (number(*unexplained), number(*flows));
             write!(text, "nothing explained {unexplained} elements and {flows} flows, which are ended")
         }
         "table.restored" => {
             let (table, leases) = (or_dash(&record.table), number(record.count));
-            write!(text, "nftables table {table} was put back with {leases} leases")
+            write!(text, "table {table} was put back with {leases} leases")
         }
         "table.repaired" => {
             let Record { elements_removed, elements_restored, flows, .. } = record;
-            write!(text, "somebody had changed nftables table {}: ", or_dash(&record.table))?;
+            write!(text, "somebody had changed table {}: ", or_dash(&record.table))?;
             let (removed, restored) = (number(*elements_removed), number(*elements_restored));
             write!(text, "{removed} elements taken out, {restored} put back, {} flows ended", number(*flows))
         }
@@ -139,7 +139,7 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
         unknown => {
             text.write_str(unknown)?;
             listed(text, " ", &record.agent)?;
-            listed(text, " ", &record.client)?;
+            listed(text, " ", record.client)?;
             listed(text, " ", &record.hostname)
         }
     }
@@ -173,8 +173,8 @@ struct Sent<'a>(&'a Record);
 impl Display for Sent<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} to ", Sender(self.0))?;
-        listed(formatter, "", &self.0.address)?;
-        listed(formatter, " port ", &self.0.port)?;
+        listed(formatter, "", self.0.address)?;
+        listed(formatter, " port ", self.0.port)?;
         listed(formatter, " ", &self.0.protocol)
     }
 }
