@@ -11,6 +11,7 @@
 //! | `GET /denials` | [`DenialReport`] |
 //! | `GET /exposure` | a list of [`ExposureRow`] |
 //! | `POST /traffic` | what went through is told to the journal now: a list of [`TrafficRow`] |
+//! | `GET /events` | the events from now on, one JSON line each as in the journal's file, until either side goes |
 //! | `POST /reload` | configuration and policy are read again: [`ReloadReport`] |
 //! | `POST /revoke` | a [`RevokeRequest`] closes leases by hand: [`RevokeReport`] |
 //!
@@ -20,6 +21,8 @@
 //! decided by whoever may write the configuration and the policy files.
 
 mod client;
+mod events;
+mod follow;
 mod server;
 mod socket;
 #[cfg(test)]
@@ -33,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::client::{get, is_alive, is_ready, post, post_with};
+pub use self::follow::{Came, Follow};
 pub use self::socket::ControlSocket;
 use crate::core::name::Name;
 use crate::core::query::{Agent, Protocol};
@@ -118,6 +122,9 @@ pub struct HouseStatus {
     pub listen: Vec<String>,
     /// Where permitted questions go.
     pub upstream: Vec<String>,
+    /// The journal's file, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
     /// The policy's file or folder.
     pub policy: String,
     /// How many policies it holds.

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod name;
 pub mod packet;
 pub mod policy;
+pub mod printable;
 pub mod problem;
 pub mod process;
 pub mod query;

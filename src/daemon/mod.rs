@@ -9,6 +9,7 @@ mod adoption;
 mod background;
 mod exposure;
 mod house;
+mod naming;
 mod packets;
 mod principals;
 mod reading;
@@ -37,6 +38,7 @@ use self::adoption::Adoption;
 use self::background::Background;
 use self::exposure::Exposures;
 use self::house::DaemonHouse;
+use self::naming::Naming;
 use self::packets::Packets;
 use self::principals::Principals;
 use self::reading::{Fingerprint, Present};
@@ -110,7 +112,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let background = Background::start()?;
     let settings = config.policy.clone();
     let (loaded, fingerprint) = background.first(move || first_policy(&settings)).map_err(io::Error::other)??;
-    let journal = Arc::new(Journal::open(config.journal.path.as_deref())?);
+    let journal = Arc::new(Journal::open(config.journal.path.as_deref().map(|path| (path, config.journal.rotation)))?);
     let runtime = Runtime::new()?;
     let result = runtime.block_on(stand(&config, file, loaded, fingerprint, background, &journal));
     journal.close();
@@ -144,12 +146,12 @@ async fn stand(
         mode: config.wall.mode.clone(),
         protect,
     };
-    let firewall = Firewall::start(setup, wall.adopted, Arc::clone(journal))?;
+    let identities = Arc::new(Identities::new(&config.clients));
+    let clients = Clients::new(Arc::clone(&identities));
+    let firewall = Firewall::start(setup, wall.adopted, Naming::new(clients.clone(), Arc::clone(journal)))?;
 
     let _alive = OnDrop(tokio::spawn(service.clone().keep_alive(firewall.clone())));
 
-    let identities = Arc::new(Identities::new(&config.clients));
-    let clients = Clients::new(Arc::clone(&identities));
     let policy = Arc::new(loaded.policy);
     let in_force = Arc::new(ArcSwap::from_pointee(InForce {
         policy: Arc::clone(&policy),
