@@ -9,9 +9,9 @@
 //! | `GET /status` | [`Status`] |
 //! | `GET /leases` | a list of [`LeaseRow`] |
 //! | `GET /denials` | [`DenialReport`] |
+//! | `GET /events` | the events from now on, one JSON line each as in the journal's file, until either side goes |
 //! | `GET /exposure` | a list of [`ExposureRow`] |
 //! | `POST /traffic` | what went through is told to the journal now: a list of [`TrafficRow`] |
-//! | `GET /events` | the events from now on, one JSON line each as in the journal's file, until either side goes |
 //! | `POST /reload` | configuration and policy are read again: [`ReloadReport`] |
 //! | `POST /revoke` | a [`RevokeRequest`] closes leases by hand: [`RevokeReport`] |
 //!

@@ -89,9 +89,9 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/status", get(status::<H>))
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
+        .route("/events", get(events::<H>))
         .route("/exposure", get(exposure::<H>))
         .route("/traffic", post(traffic::<H>))
-        .route("/events", get(events::<H>))
         .route("/reload", post(reload::<H>))
         .route("/revoke", post(revoke::<H>))
         .with_state(desk)
@@ -116,17 +116,17 @@ async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
     Json(desk.house.leases().await)
 }
 
+async fn events<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
+    let events = Events::of(desk.journal.stream(), desk.stopped);
+    ([(header::CONTENT_TYPE, NDJSON)], Body::new(events))
+}
+
 async fn exposure<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<ExposureRow>> {
     Json(desk.house.exposure().await)
 }
 
 async fn traffic<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<TrafficRow>> {
     Json(desk.house.traffic().await)
-}
-
-async fn events<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
-    let events = Events::of(desk.journal.stream(), desk.stopped);
-    ([(header::CONTENT_TYPE, NDJSON)], Body::new(events))
 }
 
 async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadReport>, (StatusCode, String)> {

@@ -148,7 +148,8 @@ async fn stand(
     };
     let identities = Arc::new(Identities::new(&config.clients));
     let clients = Clients::new(Arc::clone(&identities));
-    let firewall = Firewall::start(setup, wall.adopted, Naming::new(clients.clone(), Arc::clone(journal)))?;
+    let principals = Principals::new(clients.clone(), config.wall.mode.is_sidecar());
+    let firewall = Firewall::start(setup, wall.adopted, Naming::new(principals.clone(), Arc::clone(journal)))?;
 
     let _alive = OnDrop(tokio::spawn(service.clone().keep_alive(firewall.clone())));
 
@@ -165,7 +166,6 @@ async fn stand(
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
-    let principals = Principals::new(clients.clone(), config.wall.mode.is_sidecar());
     let packets = Packets::start(config, witness.clone(), principals.clone(), packets::Hooks::default())?;
     let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
     let insight = (Exposures::new(witness.clone(), principals), traffic.desk());
