@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use crate::core::budget::Budgets;
-use crate::core::config::NameLimits;
+use crate::core::config::{NameLimits, PolicyMode};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::identities::{Identities, Identity};
 use crate::core::judge::Law;
@@ -80,6 +80,8 @@ pub struct InForce {
     pub identities: Arc<Identities>,
     /// Special-purpose ranges that answers may carry all the same.
     pub allow_ranges: Arc<[IpNet]>,
+    /// Whether what the policy denies is denied.
+    pub mode: PolicyMode,
     /// Its place.
     pub generation: Generation,
 }
@@ -87,7 +89,8 @@ pub struct InForce {
 impl InForce {
     /// It, for judging again what is open.
     pub fn law(&self) -> Law<'_> {
-        Law { policy: &self.policy, identities: &self.identities, allow_ranges: &self.allow_ranges }
+        let Self { policy, identities, allow_ranges, mode, .. } = self;
+        Law { policy, identities, allow_ranges, mode: *mode }
     }
 
     /// `query` as asked by whoever its address stands for now, and the permit
@@ -97,10 +100,37 @@ impl InForce {
             return Err(Denial::by_default(Reason::UnknownClient));
         };
         let query = Query { agent, addresses, ..query.clone() };
-        match self.policy.decide(&query, now) {
-            Decision::Permit(permit) => Ok((query, permit)),
-            Decision::Deny(denial) => Err(denial),
+        let permit = match self.policy.decide(&query, now) {
+            Decision::Permit(permit) => permit,
+            Decision::Deny(denial) => self.despite(denial, &query)?,
+        };
+        Ok((query, permit))
+    }
+
+    /// What a denial comes to: itself, or in audit mode a permit that says so.
+    fn despite(&self, denial: Denial, query: &Query) -> Result<Permit, Denial> {
+        match self.mode {
+            PolicyMode::Enforce => Err(denial),
+            PolicyMode::Audit => Ok(Permit::despite(denial, query.kind)),
         }
+    }
+
+    /// The permit as the names say that the question is an alias of, and in
+    /// audit mode the addresses.
+    fn review(&self, permit: Permit, query: &Query, now: WallTime, screened: &Screened) -> Result<Permit, Denial> {
+        let mut aliases = screened.chain.iter();
+        if let Some(denial) = aliases.find_map(|alias| self.policy.forbids_alias(query, alias, now)) {
+            return if permit.would_deny.is_some() { Ok(permit) } else { self.despite(denial, query) };
+        }
+        if self.mode == PolicyMode::Enforce || !permit.judges_addresses {
+            return Ok(permit);
+        }
+        let denied = |address: &IpAddr| match self.policy.decide_address(query, *address, now) {
+            Decision::Permit(_) => None,
+            Decision::Deny(denial) => Some(denial),
+        };
+        let denial = screened.addresses.iter().find_map(denied);
+        denial.map_or(Ok(permit), |denial| self.despite(denial, query))
     }
 }
 
@@ -123,7 +153,10 @@ impl<U: Resolve, F: Open> Gate<U, F> {
     /// What the policy says of `query`, for questions that are never asked
     /// upstream.
     pub fn decide(&self, query: &Query, now: WallTime) -> Decision {
-        self.in_force.load().policy.decide(query, now)
+        match self.in_force.load().admit(query, now) {
+            Ok((_, permit)) => Decision::Permit(permit),
+            Err(denial) => Decision::Deny(denial),
+        }
     }
 
     /// Takes `query` all the way.
@@ -139,7 +172,10 @@ impl<U: Resolve, F: Open> Gate<U, F> {
             Some(resolved) => resolved,
             None => {
                 if let Err(reason) = self.charge(&query, &permit) {
-                    return Outcome::Denied(Denial::by_default(reason));
+                    permit = match in_force.despite(Denial::by_default(reason), &query) {
+                        Ok(permit) => permit,
+                        Err(denial) => return Outcome::Denied(denial),
+                    };
                 }
                 match self.upstream.resolve(&question).await {
                     Ok(resolved) => resolved,
@@ -194,17 +230,13 @@ fn release(
     resolved: &Resolved,
 ) -> Result<(Answered, Wanted), Outcome> {
     let InForce { policy, generation, allow_ranges, .. } = in_force;
-    for alias in &resolved.screened.chain {
-        if let Some(denial) = policy.forbids_alias(query, alias, now) {
-            return Err(Outcome::Denied(denial));
-        }
-    }
+    let permit = in_force.review(permit, query, now, &resolved.screened).map_err(Outcome::Denied)?;
 
     let ttl = resolved.ttl;
     // It may have been screened by the rules of what was in force before.
     let screened = keeping(Arc::clone(&resolved.screened), |address| ranges::is_open(address, allow_ranges));
     if screened.negative.is_some() {
-        return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl }));
+        return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl, would_deny: permit.would_deny }));
     }
     if screened.addresses.is_empty() && asks_for_addresses(query) {
         return Err(Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)));
@@ -212,7 +244,7 @@ fn release(
 
     let screened = reachable(query, screened);
     if screened.addresses.is_empty() && asks_for_addresses(query) {
-        return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl }));
+        return Err(Outcome::Empty(Empty { policies: permit.policies, screened, ttl, would_deny: permit.would_deny }));
     }
 
     let (screened, grants) = grants(policy, query, now, &permit, screened);
@@ -230,7 +262,8 @@ fn release(
         generation: *generation,
     };
     let opened = screened.addresses.clone();
-    Ok((Answered { policies: permit.policies, screened, ttl, opened, openings: permit.openings }, wanted))
+    let Permit { policies, openings, would_deny, .. } = permit;
+    Ok((Answered { policies, screened, ttl, opened, openings, would_deny }, wanted))
 }
 
 impl Question {

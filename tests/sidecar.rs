@@ -11,15 +11,16 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_proto::rr::RecordType;
 use support::client::{addresses, ask, verdict};
 use support::lab::{Conversation, Lab, Process, UPSTREAM, enter, eventually, greeter, in_lab};
-use support::nft::elements;
+use support::nft::{counter, elements};
 use support::upstream::{Upstream, plain};
 use support::wall::{STORY, binary};
 use support::{run, ways};
@@ -168,6 +169,74 @@ fn a_workload_reaches_what_it_resolved_and_nothing_else() {
             // There and back: a handshake alone is three packets.
             assert!(told["packets"].as_u64().unwrap() >= 4, "{told}");
         }
+    });
+}
+
+/// Nothing of the agent's arrives at the other end of its link while `attempt`
+/// runs.
+fn nothing_arrives(lab: &Lab, attempt: impl FnOnce()) {
+    run("nft", &["-f", lab.write("tally.nft", TALLY).to_str().unwrap()]);
+    attempt();
+    let counted = run("nft", &["list", "counter", "inet", "tally", "arrived"]);
+    assert!(counted.contains("packets 0 "), "{counted}");
+}
+
+#[test]
+fn a_denied_name_in_the_sinkhole_is_refused_at_once_before_the_wire() {
+    in_lab(|lab| {
+        set_up(lab, STORY, "");
+        let text = std::fs::read_to_string(lab.path("sidecar.toml")).unwrap();
+        lab.write("sidecar.toml", &text.replacen("[policy]", "deny = \"sinkhole\"\n[policy]", 1));
+        let _wall = serve(lab);
+        nothing_arrives(lab, || {
+            for kind in [RecordType::A, RecordType::AAAA] {
+                let reply = lab.within("agent", || ask(LOCAL, "telemetry.example.com", kind)).unwrap();
+                let address = reply.answers[0].data.ip_addr().unwrap();
+                assert!(cedarwall::core::sinkhole::covers(address), "{address}");
+                let start = Instant::now();
+                let connect = || TcpStream::connect_timeout(&SocketAddr::new(address, 443), 2 * SECOND);
+                assert_eq!(lab.within("agent", connect).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+                let send = || {
+                    let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+                    socket.set_read_timeout(Some(2 * SECOND))?;
+                    socket.connect((address, 443))?;
+                    socket.send(b"x")?;
+                    socket.recv(&mut [0; 1])
+                };
+                let refused = lab.within("agent", send).unwrap_err().kind();
+                assert!([ErrorKind::ConnectionRefused, ErrorKind::PermissionDenied].contains(&refused), "{refused:?}");
+                assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+            }
+        });
+        assert_eq!(lab.within("agent", || counter("denied_sinkhole")), 4);
+    });
+}
+
+#[test]
+fn in_audit_mode_everything_gets_out_but_to_special_ranges() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        greeter(443);
+        greeter(8080);
+        set_up(lab, STORY, "");
+        let text = std::fs::read_to_string(lab.path("sidecar.toml")).unwrap();
+        lab.write("sidecar.toml", &text.replacen("[policy]", "[policy]\nmode = \"audit\"", 1));
+        let wall = serve(lab);
+        let reply = lab.within("agent", || ask(LOCAL, "telemetry.example.com", RecordType::A)).unwrap();
+        assert_eq!(addresses(&reply), ["203.0.113.7"]);
+        for open in ["203.0.113.7:8080", "203.0.113.9:443", "[2001:db8:2::9]:443"] {
+            assert!(lab.connects("agent", open.parse().unwrap(), SECOND), "{open}");
+        }
+        let mut held = Conversation::begin(lab, "agent", "203.0.113.9:443");
+        assert!(!lab.connects("agent", "100.70.0.9:443".parse().unwrap(), SECOND / 2), "a special range");
+        assert!(!lab.connects("agent", UPSTREAM.parse().unwrap(), SECOND / 2), "another DNS server");
+        assert!(held.goes_on(SECOND));
+        drop(wall);
+        lab.write("sidecar.toml", &text);
+        std::fs::remove_file(lab.path("daemon/control.sock")).unwrap();
+        let _wall = serve(lab);
+        assert!(!held.goes_on(SECOND), "the next daemon enforces");
+        assert!(!lab.connects("agent", "203.0.113.7:8080".parse().unwrap(), SECOND / 2));
     });
 }
 

@@ -58,10 +58,10 @@ impl Pass for Given {
         };
         let (policies, ttl) = (Vec::new(), Ttl::from_wire(TTL));
         if screened.negative.is_some() {
-            return Outcome::Empty(Empty { policies, screened, ttl });
+            return Outcome::Empty(Empty { policies, screened, ttl, would_deny: None });
         }
         let opened = screened.addresses.clone();
-        Outcome::Answered(Answered { policies, screened, ttl, opened, openings: Arc::default() })
+        Outcome::Answered(Answered { policies, screened, ttl, opened, openings: Arc::default(), would_deny: None })
     }
 
     fn decide(&self, query: &Query, _now: WallTime) -> Decision {
@@ -72,6 +72,7 @@ impl Pass for Given {
                 judges_addresses: false,
                 valid_for: None,
                 unnamed: 0,
+                would_deny: None,
             }),
             None => Decision::Deny(Denial::by_default(Reason::NotPermitted)),
         }

@@ -61,6 +61,7 @@ pub(super) struct Arguments {
 enum Deny {
     Nxdomain,
     Refused,
+    Sinkhole,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -90,6 +91,7 @@ pub(super) fn execute(arguments: Arguments) -> Result<ExitCode, Error> {
         deny: match arguments.deny {
             Deny::Nxdomain => DenyAnswer::Nxdomain,
             Deny::Refused => DenyAnswer::Refused,
+            Deny::Sinkhole => DenyAnswer::Sinkhole,
         },
         verdict: match arguments.verdict {
             Verdict::Drop => PacketVerdict::Drop,

@@ -7,6 +7,7 @@ use super::Error;
 use super::ask::Ask;
 use super::output::{json, pairs, spell_seconds};
 use crate::control::{Status, Watching};
+use crate::core::config::PolicyMode;
 
 /// Arguments of `cedarwall status`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +41,13 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
     if !house.interfaces.is_empty() {
         wall = format!("{wall} on {}", house.interfaces.join(", "));
     }
-    let mut lines = vec![
+    let mut lines = Vec::new();
+    if house.policy_mode == PolicyMode::Audit.as_str() {
+        let told = "NOTHING IS DENIED, and all but special-purpose addresses are open";
+        lines.push(("AUDIT MODE", told.to_owned()));
+        lines.push(("", format!("{} questions would have been denied", queries.would_deny)));
+    }
+    lines.extend([
         ("state", format!("{state}; up for {}", spell_seconds(house.uptime_seconds))),
         ("wall", format!("{wall}; nftables table {}, verdict {}", house.table, house.verdict)),
         ("listen", house.listen.join(", ")),
@@ -57,7 +64,7 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
             ),
         ),
         ("release", version.clone()),
-    ];
+    ]);
     if !house.waiting.is_empty() {
         lines.push(("waiting", format!("{}: takes effect at the next start", house.waiting.join(", "))));
     }
@@ -103,6 +110,7 @@ mod tests {
                 interfaces: vec!["veth-agent".into()],
                 listen: (0..5).map(listen).collect(),
                 policies: 3,
+                policy_mode: "audit".into(),
                 loaded_at: "2026-01-02T03:04:05.123456789Z".into(),
                 watch: Watching::On,
                 waiting: vec!["dns.listen".into(), "wall.verdict".into()],
@@ -112,7 +120,7 @@ mod tests {
                 }),
                 ..HouseStatus::default()
             },
-            queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0 },
+            queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0, would_deny: 5 },
             undone: TableTotals { restored: 2, repaired: 3 },
             journal_lost: 4,
         };
@@ -121,6 +129,8 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         for shown in [
+            "AUDIT MODE",
+            "5 questions would have been denied",
             "the wall stands; up for 2h 5m",
             "gateway on veth-agent",
             "7 denied",

@@ -129,6 +129,9 @@ pub struct HouseStatus {
     pub policy: String,
     /// How many policies it holds.
     pub policies: usize,
+    /// `enforce`, or `audit`: then nothing is denied.
+    #[serde(default)]
+    pub policy_mode: String,
     /// When configuration and policy were last read and put into force
     /// (RFC 3339).
     #[serde(default)]

@@ -40,11 +40,13 @@ pub enum Cap {
     ConnectionsPerClient,
     /// `dns.max_connections`
     ConnectionsTotal,
+    /// Denied names that have an address in the [sinkhole](super::sinkhole).
+    SinkholeNames,
 }
 
 impl Cap {
     /// Every cap, for counters that must exist before their first use.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::LeasesPerClient,
         Self::LeasesPerName,
         Self::LeasesTotal,
@@ -58,6 +60,7 @@ impl Cap {
         Self::Datagrams,
         Self::ConnectionsPerClient,
         Self::ConnectionsTotal,
+        Self::SinkholeNames,
     ];
 
     /// A stable word for logs and metric labels.
@@ -76,6 +79,7 @@ impl Cap {
             Self::Datagrams => "datagrams",
             Self::ConnectionsPerClient => "connections_per_client",
             Self::ConnectionsTotal => "connections_total",
+            Self::SinkholeNames => "sinkhole_names",
         }
     }
 

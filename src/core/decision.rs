@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::query::{PortRange, Protocol};
+use super::query::{PortRange, Protocol, RecordKind};
 use super::screen::Screened;
 use super::time::Ttl;
 
@@ -41,6 +41,13 @@ pub struct Opening {
     pub protocol: Protocol,
     /// Which ports.
     pub ports: PortRange,
+}
+
+impl Opening {
+    /// Every port of every protocol that a lease can open.
+    pub fn every() -> [Self; 2] {
+        Protocol::ALL.map(|protocol| Self { protocol, ports: PortRange::ALL })
+    }
 }
 
 impl fmt::Display for Opening {
@@ -80,6 +87,23 @@ pub struct Permit {
     /// names: `0` for the host of a `Resource::"host:port"`, `1` for
     /// `www.example.com` below `Domain::"example.com"`.
     pub unnamed: usize,
+    /// In audit mode, the denial that this permit stands in for.
+    pub would_deny: Option<Denial>,
+}
+
+impl Permit {
+    /// What audit mode makes of `denial`: every port is open, and no policy
+    /// has permitted it.
+    pub fn despite(denial: Denial, kind: RecordKind) -> Self {
+        Self {
+            policies: Vec::new(),
+            openings: if kind.leads_to_connections() { Opening::every().into() } else { Arc::default() },
+            judges_addresses: false,
+            valid_for: None,
+            unnamed: 0,
+            would_deny: Some(denial),
+        }
+    }
 }
 
 /// A refused query.
@@ -307,6 +331,8 @@ pub struct Answered {
     pub opened: Vec<IpAddr>,
     /// Through which ports.
     pub openings: Arc<[Opening]>,
+    /// In audit mode, what would have been said instead.
+    pub would_deny: Option<Denial>,
 }
 
 /// A negative answer from upstream (RFC 2308).
@@ -318,4 +344,6 @@ pub struct Empty {
     pub screened: Arc<Screened>,
     /// How long the client may remember it.
     pub ttl: Ttl,
+    /// In audit mode, what would have been said instead.
+    pub would_deny: Option<Denial>,
 }

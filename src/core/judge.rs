@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::config::PolicyMode;
 use super::decision::{Decision, Opening};
 use super::identities::{Identities, Identity};
 use super::ledger::revision::{Holding, Verdict};
@@ -25,6 +26,8 @@ pub struct Law<'a> {
     pub identities: &'a Identities,
     /// Special-purpose ranges that answers may carry all the same.
     pub allow_ranges: &'a [IpNet],
+    /// Whether what the policy denies is denied.
+    pub mode: PolicyMode,
 }
 
 /// Who reached which address, under which name and over which aliases.
@@ -45,25 +48,36 @@ pub fn judge(law: Law<'_>, holdings: Vec<Holding>, now: WallTime) -> Vec<Verdict
     judged
 }
 
+impl Law<'_> {
+    /// Whether `client` may not even ask where `name` is.
+    pub fn denies(self, client: Client, name: &Name, now: WallTime) -> bool {
+        if self.mode == PolicyMode::Audit {
+            return false;
+        }
+        let query = self.question(client, name, RecordKind::A);
+        query.is_some_and(|query| matches!(self.policy.decide(&query, now), Decision::Deny(_)))
+    }
+
+    /// The question of `client`; `None` from a stranger.
+    fn question(self, client: Client, name: &Name, kind: RecordKind) -> Option<Query> {
+        let Identity { agent, addresses } = self.identities.of(client).cloned()?;
+        let name = name.clone();
+        Some(Query { client, addresses, agent, name, kind, dnssec_ok: false, checking_disabled: false })
+    }
+}
+
 /// What would be opened for the holding's name on its address.
 fn openings(law: Law<'_>, holding: &Holding, now: WallTime) -> Arc<[Opening]> {
-    let Law { policy, identities, allow_ranges } = law;
-    let Some(Identity { agent, addresses }) = identities.of(holding.asked_by).cloned() else {
-        return Arc::default();
-    };
+    let Law { policy, allow_ranges, .. } = law;
     let address = holding.key.address;
+    let kind = if address.is_ipv4() { RecordKind::A } else { RecordKind::Aaaa };
+    let Some(query) = law.question(holding.asked_by, &holding.name, kind) else { return Arc::default() };
     if !ranges::is_open(address, allow_ranges) {
         return Arc::default();
     }
-    let query = Query {
-        client: holding.asked_by,
-        addresses,
-        agent,
-        name: holding.name.clone(),
-        kind: if address.is_ipv4() { RecordKind::A } else { RecordKind::Aaaa },
-        dnssec_ok: false,
-        checking_disabled: false,
-    };
+    if law.mode == PolicyMode::Audit {
+        return Opening::every().into();
+    }
     let Decision::Permit(permit) = policy.decide(&query, now) else { return Arc::default() };
     if holding.aliases.iter().any(|alias| policy.forbids_alias(&query, alias, now).is_some()) {
         return Arc::default();
@@ -86,6 +100,16 @@ mod tests {
     }
 
     fn verdict_within(policy: &str, aliases: &[&str], agent: Option<&str>, allow_ranges: &[IpNet]) -> Vec<PortRange> {
+        verdict_in(PolicyMode::Enforce, policy, aliases, agent, allow_ranges)
+    }
+
+    fn verdict_in(
+        mode: PolicyMode,
+        policy: &str,
+        aliases: &[&str],
+        agent: Option<&str>,
+        allow_ranges: &[IpNet],
+    ) -> Vec<PortRange> {
         let sources = Sources { policies: vec![("p.cedar".into(), policy.into())], ..Sources::default() };
         let policy = Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy;
         let client = Client::new("10.77.0.2".parse().unwrap());
@@ -99,7 +123,7 @@ mod tests {
         };
         let entry = |agent| ClientEntry { addresses: Arc::from([client]), agent: Agent::parse(agent).unwrap() };
         let identities = Identities::new(&agent.map(entry).into_iter().collect::<Vec<_>>());
-        let law = Law { policy: &policy, identities: &identities, allow_ranges };
+        let law = Law { policy: &policy, identities: &identities, allow_ranges, mode };
         judge(law, vec![holding], NOW).remove(0).permitted
     }
 
@@ -123,6 +147,14 @@ mod tests {
     #[test]
     fn an_address_in_a_range_that_is_allowed_no_longer_may_nothing() {
         assert_eq!(verdict_within(PERMIT, &[], Some("claude"), &[]), []);
+    }
+
+    #[test]
+    fn audit_mode_closes_nothing_but_what_is_special_or_a_strangers() {
+        let ranges = ["203.0.113.0/24".parse().unwrap()];
+        let verdict = |agent, ranges| verdict_in(PolicyMode::Audit, "", &[], agent, ranges);
+        assert_eq!(verdict(Some("claude"), &ranges), [PortRange::ALL]);
+        assert_eq!((verdict(None, &ranges), verdict(Some("claude"), &[])), (vec![], vec![]));
     }
 
     #[test]

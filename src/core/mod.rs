@@ -30,6 +30,7 @@ pub mod record;
 pub mod rule;
 pub mod screen;
 pub mod sightings;
+pub mod sinkhole;
 pub mod statics;
 pub mod table;
 pub mod target;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::sinkhole;
+
 /// An address block with a purpose of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -29,13 +31,46 @@ pub fn special(address: IpAddr) -> Option<&'static Range> {
 }
 
 /// Whether an answer may carry `address`: it is ordinary, or `allowed` covers
-/// it; and so is every IPv4 address that its IPv6 form leads to.
+/// it; and so is every IPv4 address that its IPv6 form leads to. Nothing opens
+/// the [sinkhole].
 pub fn is_open(address: IpAddr, allowed: &[IpNet]) -> bool {
-    let open = |address: IpAddr| special(address).is_none() || allowed.iter().any(|range| range.contains(&address));
+    let is_allowed = |address: IpAddr| allowed.iter().any(|range| range.contains(&address));
+    let open = |address: IpAddr| special(address).is_none() || (is_allowed(address) && !sinkhole::covers(address));
     let IpAddr::V6(v6) = address else {
         return open(address);
     };
     open(address) && embedded(v6).into_iter().all(|v4| open(IpAddr::V4(v4)))
+}
+
+/// The prefixes, none inside another, to which nothing but a lease or a policy
+/// leads: the special-purpose blocks, as far as `allowed` does not cover them.
+/// Where an address may stand for another one they stay closed as a whole.
+pub fn closed(allowed: &[IpNet]) -> Vec<IpNet> {
+    let ordinary = RANGES.iter().filter(|range| range.ordinary).map(|range| range.network);
+    let mut closed = Vec::new();
+    for Range { network, .. } in RANGES.iter().filter(|range| !range.ordinary) {
+        let leads_on = WRAPPERS.iter().any(|wrapper| IpNet::V6(*wrapper) == *network);
+        let open = allowed.iter().copied().filter(|_| !leads_on).chain(ordinary.clone());
+        closed.extend(
+            open.fold(vec![*network], |left, hole| {
+                left.into_iter().flat_map(|network| without(network, hole)).collect()
+            }),
+        );
+    }
+    closed.extend([IpNet::V4(sinkhole::RANGE4), IpNet::V6(sinkhole::RANGE6)]);
+    IpNet::aggregate(&closed)
+}
+
+/// What of `network` is not in `hole`.
+fn without(network: IpNet, hole: IpNet) -> Vec<IpNet> {
+    if hole.contains(&network) {
+        return Vec::new();
+    }
+    if !network.contains(&hole) {
+        return vec![network];
+    }
+    let halves = network.subnets(network.prefix_len().saturating_add(1)).into_iter().flatten();
+    halves.flat_map(|half| without(half, hole)).collect()
 }
 
 /// The IPv4 addresses that packets to `address` may end up at, by every
@@ -98,6 +133,9 @@ const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 const NAT64_LOCAL: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
 const TEREDO: Ipv6Net = v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32);
+
+/// The blocks whose addresses [stand for others](embedded).
+const WRAPPERS: [Ipv6Net; 7] = [MAPPED, COMPATIBLE, TRANSLATED, NAT64, NAT64_LOCAL, SIX_TO_FOUR, TEREDO];
 
 /// IANA's IPv4 and IPv6 special-purpose address registries, the multicast
 /// blocks, and what the registries no longer list but hosts still honour.
@@ -229,6 +267,16 @@ mod tests {
         assert!(!is_open(address("10.21.1.1"), &allowed));
     }
 
+    #[test]
+    fn nothing_opens_the_sinkhole() {
+        let allowed = ["0.0.0.0/0", "::/0", "198.18.0.0/15", "198.18.0.7/32", "100::/64"];
+        let allowed = allowed.map(|range| range.parse::<IpNet>().unwrap());
+        assert!(is_open(address("10.0.0.1"), &allowed) && is_open(address("198.20.0.1"), &allowed));
+        for text in ["198.18.0.7", "198.19.255.255", "100::7", "64:ff9b::198.18.0.7", "::ffff:198.18.0.7"] {
+            assert!(!is_open(address(text), &allowed), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_mapped_address_is_never_more_open_than_its_inner_one(bits: u32) {
@@ -236,6 +284,33 @@ mod tests {
             let allowed: [IpNet; 1] = [MAPPED.into()];
             let wrapped = IpAddr::V6(inner.to_ipv6_mapped());
             prop_assert_eq!(is_open(wrapped, &allowed), is_open(IpAddr::V4(inner), &[]));
+        }
+
+        #[test]
+        fn what_is_closed_to_packets_is_what_answers_may_not_carry(four: u32, six: u128, block in 0..RANGES.len()) {
+            let allowed = ["10.20.0.0/16", "198.0.0.0/8", "fd77::/64", "::/3", "192.0.0.9/32", "127.0.0.0/8"];
+            let allowed = allowed.map(|range| range.parse::<IpNet>().unwrap());
+            let within = |bits: u128, network: IpNet| match network {
+                IpNet::V4(network) => IpAddr::V4(Ipv4Addr::from_bits(
+                    network.network().to_bits() | (u32::try_from(bits >> 96).unwrap() & network.hostmask().to_bits()),
+                )),
+                IpNet::V6(network) => {
+                    IpAddr::V6(Ipv6Addr::from_bits(network.network().to_bits() | (bits & network.hostmask().to_bits())))
+                }
+            };
+            let addresses = [
+                IpAddr::V4(Ipv4Addr::from_bits(four)),
+                IpAddr::V6(Ipv6Addr::from_bits(six)),
+                within(six, RANGES[block].network),
+            ];
+            for allowed in [&allowed[..], &[]] {
+                let closed = closed(allowed);
+                for address in addresses {
+                    let wraps = WRAPPERS.iter().any(|range| IpNet::V6(*range).contains(&address));
+                    let is_closed = closed.iter().any(|network| network.contains(&address));
+                    prop_assert_eq!(is_closed, wraps || !is_open(address, allowed), "{}", address);
+                }
+            }
         }
 
         #[test]

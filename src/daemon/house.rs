@@ -117,6 +117,7 @@ impl House for DaemonHouse {
             journal: config.journal.path.as_deref().map(whole),
             policy: config.policy.path.display().to_string(),
             policies: self.in_force.load().policy.len(),
+            policy_mode: config.policy.mode.as_str().to_owned(),
             loaded_at,
             watch,
             waiting,

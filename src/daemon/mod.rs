@@ -6,6 +6,7 @@
 //! nothing opens by accident; `cedarwall down` is the way to take it away.
 
 mod adoption;
+mod audit;
 mod background;
 mod exposure;
 mod house;
@@ -49,7 +50,7 @@ use self::traffic::TrafficTeller;
 use self::witness::Witness;
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
-use crate::core::config::{Config, Mode, PolicySettings};
+use crate::core::config::{Config, Mode, PolicyMode, PolicySettings};
 use crate::core::event::{Event, Report};
 use crate::core::identities::Identities;
 use crate::core::lease::Generation;
@@ -158,6 +159,7 @@ async fn stand(
         policy: Arc::clone(&policy),
         identities,
         allow_ranges: config.wall.allow_ranges.as_slice().into(),
+        mode: config.policy.mode,
         generation: Generation::FIRST,
     }));
     let forwarder = Forwarder::new(&config.dns, screening(config));
@@ -175,6 +177,7 @@ async fn stand(
         clients: clients.clone(),
         forwarder: forwarder.clone(),
         answering: handler.settings(),
+        sinkhole: handler.sinkhole(),
         firewall: firewall.clone(),
         background,
         journal: Arc::clone(journal),
@@ -185,8 +188,13 @@ async fn stand(
     reloader.judge_adopted().await?;
     adoption.finish(&firewall, journal).await?;
     witness.remember(&firewall.leases().await);
+    if config.policy.mode == PolicyMode::Enforce {
+        // Of a daemon before this one; no rule lets them through.
+        tokio::task::spawn_blocking(nft::conntrack::end_audited);
+    }
     reloader.begin().await;
 
+    let _audit = OnDrop(tokio::spawn(audit::keep_telling(Arc::clone(&in_force), Arc::clone(journal))));
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
     let house =

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::audit;
 use super::background::Background;
 use super::reading::{self, Found, Present, Unusable, Usable, What};
 use super::service::ServiceManager;
@@ -24,17 +25,17 @@ use super::watching::{Quiet, Watch};
 use super::{screening, statics, wall_time};
 use crate::clients::Clients;
 use crate::control::{ReloadReport, Watching};
-use crate::core::config::{Config, Step};
+use crate::core::config::{Config, PolicyMode, Step};
 use crate::core::event::{Event, Report};
 use crate::core::identities::Identities;
 use crate::core::judge::judge;
 use crate::core::ledger::revision::Verdict;
 use crate::core::policy::Policy;
-use crate::dns::{Forwarder, Settings};
+use crate::dns::{Forwarder, Settings, Sinkhole};
 use crate::gate::InForce;
 use crate::journal::Journal;
-use crate::nft;
 use crate::nft::firewall::{Closed, Firewall};
+use crate::{host, nft};
 
 /// Requests to read everything again that may wait for one that is under way.
 const QUEUE: usize = 16;
@@ -48,6 +49,7 @@ pub(super) struct Parts {
     pub(super) clients: Clients,
     pub(super) forwarder: Forwarder,
     pub(super) answering: Arc<ArcSwap<Settings>>,
+    pub(super) sinkhole: Sinkhole,
     pub(super) firewall: Firewall,
     pub(super) background: Background,
     pub(super) journal: Arc<Journal>,
@@ -120,7 +122,7 @@ impl Reloader {
     /// # Errors
     /// When the kernel does not hold what the policy says afterwards.
     pub(super) async fn judge_adopted(&mut self) -> Result<(), nft::Error> {
-        let closed = self.enforce(self.parts.in_force.load_full()).await?;
+        let closed = self.enforce(self.parts.in_force.load_full(), None).await?;
         self.tell(closed);
         Ok(())
     }
@@ -228,6 +230,10 @@ impl Reloader {
         }
         self.replace_parts(&former.running, &config);
         let in_force = self.replace_law(&config, policy);
+        // The rules look at the configuration only where nothing is denied, and
+        // otherwise stay as they were loaded.
+        let audits = [former.running.policy.mode, config.policy.mode].contains(&PolicyMode::Audit);
+        let rules = audits.then(|| nft::ruleset::render(&config, &host::identity()));
 
         let waiting: Vec<_> = waiting.into_iter().map(ToOwned::to_owned).collect();
         let mut report = ReloadReport {
@@ -238,6 +244,9 @@ impl Reloader {
             warnings: warnings.clone().unwrap_or_default(),
             ..ReloadReport::default()
         };
+        if former.running.policy.mode != config.policy.mode {
+            audit::tell(&self.parts.journal, config.policy.mode);
+        }
         if is_configured_anew {
             let path = self.file.display().to_string();
             self.parts.journal.report(Event::ConfigLoaded { path, waiting: waiting.clone() });
@@ -248,7 +257,7 @@ impl Reloader {
         }
         self.standing.load(config, waiting);
 
-        match self.enforce(in_force).await {
+        match self.enforce(in_force, rules).await {
             Ok(closed) => {
                 report.closed_elements = closed.elements;
                 report.ended_flows = closed.flows;
@@ -283,6 +292,7 @@ impl Reloader {
             policy,
             identities: Arc::clone(&identities),
             allow_ranges: config.wall.allow_ranges.as_slice().into(),
+            mode: config.policy.mode,
             generation: in_force.load().generation.next(),
         });
         let former = in_force.swap(Arc::clone(&now));
@@ -292,22 +302,34 @@ impl Reloader {
     }
 
     /// Has the firewall take nothing any more that was permitted before, and
-    /// closes what is permitted no longer.
+    /// closes what is permitted no longer; where other `rules` are wanted, all
+    /// that these let through no longer before anything else.
     ///
     /// # Errors
     /// When the kernel does not hold it afterwards.
-    async fn enforce(&mut self, in_force: Arc<InForce>) -> Result<Closed, nft::Error> {
+    async fn enforce(&mut self, in_force: Arc<InForce>, rules: Option<String>) -> Result<Closed, nft::Error> {
         let clients = in_force.identities.iter().map(|(client, _)| client.address()).collect();
         self.parts.firewall.set_terms(self.present.running.lease, clients).await?;
         let holdings = self.parts.firewall.supersede(in_force.generation).await?;
+        // If it fails, what leases have opened is closed all the same.
+        let ruled = match rules {
+            Some(rules) => self.parts.firewall.set_rules(rules, in_force.mode).await,
+            None => Ok(()),
+        };
         let named = self.open_statics().await;
-        let to_judge = holdings.clone();
+        let (to_judge, law, sinkhole) = (holdings.clone(), Arc::clone(&in_force), self.parts.sinkhole.clone());
         let judged = self.parts.background.run(move || judge(in_force.law(), to_judge, wall_time()));
         let verdicts = judged.await.unwrap_or_else(|error| {
             tracing::error!("judging what is open broke off, so all of it is closed: {error}");
             holdings.into_iter().map(Verdict::nothing_for).collect()
         });
         let leased = self.parts.firewall.revoke(verdicts).await?;
+        // It opens and closes nothing: what leads there is refused whatever it
+        // is known as.
+        if let Err(error) = self.parts.background.run(move || sinkhole.judge(law.law(), wall_time())).await {
+            tracing::error!("judging the names in the sinkhole broke off: {error}");
+        }
+        ruled?;
         let named = named?;
         Ok(Closed {
             leases: leased.leases,

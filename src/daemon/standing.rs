@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::{RefusedPolicy, ReloadReport, ReloadTotals, Watching};
-use crate::core::config::Config;
+use crate::core::config::{Config, PolicyMode};
 
 /// How reloads stand.
 pub(super) struct Standing {
@@ -70,10 +70,12 @@ impl Standing {
 
     /// For people who look at the service.
     pub(super) fn in_one_line(&self) -> String {
-        let listen: Vec<_> = self.running.load().dns.listen.iter().map(ToString::to_string).collect();
+        let running = self.running.load();
+        let audit = if running.policy.mode == PolicyMode::Audit { "AUDIT MODE, nothing is denied; " } else { "" };
+        let listen: Vec<_> = running.dns.listen.iter().map(ToString::to_string).collect();
         let told = self.told();
         let refused = if told.refused.is_some() { "; a newer policy is refused" } else { "" };
-        format!("answering on {}; policy loaded {}{refused}", listen.join(", "), told.loaded_at)
+        format!("{audit}answering on {}; policy loaded {}{refused}", listen.join(", "), told.loaded_at)
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {

@@ -1,5 +1,7 @@
 //! From an outcome to octets.
 
+use std::net::IpAddr;
+
 use hickory_proto::ProtoError;
 use hickory_proto::op::Edns;
 use hickory_proto::rr::Name as WireName;
@@ -24,9 +26,11 @@ const PLAIN_PAYLOAD: u16 = 512;
 const MAX_EXTRA_TEXT: usize = 200;
 
 const CLASS_IN: u16 = 1;
+const TYPE_A: u16 = 1;
 const TYPE_SOA: u16 = 6;
 const TYPE_HINFO: u16 = 13;
 const TYPE_TXT: u16 = 16;
+const TYPE_AAAA: u16 = 28;
 const TYPE_OPT_EDE: u16 = 15;
 
 /// A response code (RFC 6895 section 2.3), as many bits as it needs.
@@ -176,6 +180,14 @@ pub(super) fn negative(request: &Request<'_>) -> Result<Encoded, ProtoError> {
     Ok(finish_counts(octets, 0, 1, ttl_offsets))
 }
 
+/// One address of the name that was asked for.
+pub(super) fn address(request: &Request<'_>, address: IpAddr) -> Result<Encoded, ProtoError> {
+    match address {
+        IpAddr::V4(address) => one_record(request, TYPE_A, &address.octets()),
+        IpAddr::V6(address) => one_record(request, TYPE_AAAA, &address.octets()),
+    }
+}
+
 /// The least an ANY query can be told (RFC 8482 section 4.2).
 pub(super) fn minimal_any(request: &Request<'_>) -> Result<Encoded, ProtoError> {
     one_record(request, TYPE_HINFO, b"\x07RFC8482\x00")
@@ -227,8 +239,8 @@ impl<'a> Writer<'a> {
         self.front(&wire_name(&record.owner)?, record.data.number(), CLASS_IN)?;
         match &record.data {
             Data::Address(address) => match address {
-                std::net::IpAddr::V4(address) => self.rdata(&address.octets()),
-                std::net::IpAddr::V6(address) => self.rdata(&address.octets()),
+                IpAddr::V4(address) => self.rdata(&address.octets()),
+                IpAddr::V6(address) => self.rdata(&address.octets()),
             },
             Data::Opaque { rdata, .. } => self.rdata(rdata),
             Data::Alias(target) => {

@@ -1,7 +1,7 @@
 //! The handler: from a client's message to the gate and back. The only place
 //! that chooses response codes and extended errors.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +12,19 @@ use super::answer::{self, ExtendedError, Rcode, Reply};
 use super::caps::{Caps, Pace};
 use super::limits::{Full, Quota};
 use super::request::{Request, Unreadable};
+use super::sinkhole::{Sinkhole, Swallowed};
 use super::{Admission, Answer};
 use crate::clients::Clients;
 use crate::core::cap::{Cap, Party};
 use crate::core::config::{DenyAnswer, Dns, Transport};
-use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
+use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
 use crate::core::process::Traced;
 use crate::core::query::{Client, Query, RecordKind};
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
+use crate::core::sinkhole;
 use crate::core::time::{Ttl, WallTime};
 use crate::gate::{Gate, Open, Resolve};
 
@@ -106,6 +108,7 @@ pub struct Handler<G, R> {
     report: R,
     in_flight: Arc<Quota>,
     caps: Caps,
+    sinkhole: Sinkhole,
 }
 
 impl<G: Pass, R: Report> Handler<G, R> {
@@ -114,13 +117,19 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let in_flight = Quota::new(settings.max_in_flight, settings.in_flight_per_client);
         let caps = Caps::new(settings.rate);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
-        Self { gate, clients, settings, hooks, report, in_flight, caps }
+        let sinkhole = Sinkhole::new(clients.clone());
+        Self { gate, clients, settings, hooks, report, in_flight, caps, sinkhole }
     }
 
     /// What it goes by. Stored anew, it holds for the next query; the cap on
     /// queries in flight stays as it was.
     pub fn settings(&self) -> Arc<ArcSwap<Settings>> {
         Arc::clone(&self.settings)
+    }
+
+    /// The addresses that denied names have got.
+    pub fn sinkhole(&self) -> Sinkhole {
+        self.sinkhole.clone()
     }
 
     async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
@@ -194,7 +203,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         answered: Answered,
         started: Instant,
     ) -> Vec<u8> {
-        let Answered { policies, screened, ttl, opened, openings } = answered;
+        let Answered { policies, screened, ttl, opened, openings, would_deny } = answered;
         let Ok(encoded) = answer::encode(&query.name, query.kind, &screened) else {
             return self.failed(reply, subject, Failure::UpstreamUnusable, started);
         };
@@ -209,13 +218,13 @@ impl<G: Pass, R: Report> Handler<G, R> {
             removed,
             ttl,
             micros,
-            would_deny: None,
+            would_deny,
         });
         wire
     }
 
     fn empty(&self, reply: Reply<'_>, subject: Subject, query: &Query, empty: Empty, started: Instant) -> Vec<u8> {
-        let Empty { policies, screened, ttl } = empty;
+        let Empty { policies, screened, ttl, would_deny } = empty;
         let Ok(encoded) = answer::encode(&query.name, query.kind, &screened) else {
             return self.failed(reply, subject, Failure::UpstreamUnusable, started);
         };
@@ -227,7 +236,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             policies,
             no_such_name,
             micros: micros_since(started),
-            would_deny: None,
+            would_deny,
         });
         wire
     }
@@ -269,20 +278,42 @@ impl<G: Pass, R: Report> Handler<G, R> {
     ) -> Vec<u8> {
         let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
         let settings = self.settings.load();
-        let rcode = match settings.deny {
-            DenyAnswer::Refused => Rcode::Refused,
-            DenyAnswer::Nxdomain if is_whole_name => Rcode::NxDomain,
-            DenyAnswer::Nxdomain => Rcode::NoError,
+        let (rcode, sinkhole) = match settings.deny {
+            DenyAnswer::Refused => (Rcode::Refused, None),
+            DenyAnswer::Sinkhole if sinkhole::swallows(denial.reason) => {
+                self.swallow(request, &subject, &denial, settings.deny_ttl)
+            }
+            DenyAnswer::Nxdomain | DenyAnswer::Sinkhole if is_whole_name => (Rcode::NxDomain, None),
+            DenyAnswer::Nxdomain | DenyAnswer::Sinkhole => (Rcode::NoError, None),
         };
-        let wire = match answer::negative(request) {
+        let encoded = match sinkhole {
+            Some(address) => answer::address(request, address),
+            None => answer::negative(request),
+        };
+        let wire = match encoded {
             Ok(encoded) if rcode != Rcode::Refused => reply.with(&encoded, settings.deny_ttl, rcode, Some(&error)),
             Ok(_) | Err(_) => reply.bare(Rcode::Refused, Some(&error)),
         };
         if let Some(cap) = Cap::behind(denial.reason) {
             self.met(cap, subject.client);
         }
-        self.report.report(Event::QueryDenied { subject, denial, process: Traced::Unasked, sinkhole: None });
+        self.report.report(Event::QueryDenied { subject, denial, process: Traced::Unasked, sinkhole });
         wire
+    }
+
+    /// What a name is told that leads to the sinkhole. NXDOMAIN would speak for
+    /// its addresses, too (RFC 8020), so it is left for the day on which there
+    /// is no room for the name.
+    fn swallow(&self, request: &Request<'_>, subject: &Subject, denial: &Denial, ttl: Ttl) -> (Rcode, Option<IpAddr>) {
+        let Ok(name) = request.canonical_name() else { return (Rcode::NxDomain, None) };
+        match self.sinkhole.swallow(subject.client, subject.kind, &name, denial, ttl) {
+            Swallowed::At(address) => (Rcode::NoError, Some(address)),
+            Swallowed::WithoutAddress => (Rcode::NoError, None),
+            Swallowed::Full => {
+                self.met(Cap::SinkholeNames, subject.client);
+                (Rcode::NxDomain, None)
+            }
+        }
     }
 
     fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason) -> Vec<u8> {
@@ -348,15 +379,13 @@ impl<G: Pass, R: Report> Handler<G, R> {
         now: WallTime,
         started: Instant,
     ) -> Vec<u8> {
-        let policies = match self.gate.decide(query, now) {
-            Decision::Permit(permit) => permit.policies,
-            Decision::Deny(denial) => {
-                let addresses = Query { kind: RecordKind::A, ..query.clone() };
-                match self.gate.decide(&addresses, now) {
-                    Decision::Permit(permit) => permit.policies,
-                    Decision::Deny(_) => return self.denied(request, reply, subject, denial, true),
-                }
-            }
+        let addresses = Query { kind: RecordKind::A, ..query.clone() };
+        let Permit { policies, would_deny, .. } = match self.gate.decide(query, now) {
+            Decision::Permit(permit) => permit,
+            Decision::Deny(denial) => match self.gate.decide(&addresses, now) {
+                Decision::Permit(permit) => permit,
+                Decision::Deny(_) => return self.denied(request, reply, subject, denial, true),
+            },
         };
         let wire = self.local(reply, answer::minimal_any(request));
         self.report.report(Event::QueryEmpty {
@@ -364,7 +393,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             policies,
             no_such_name: false,
             micros: micros_since(started),
-            would_deny: None,
+            would_deny,
         });
         wire
     }

@@ -7,10 +7,12 @@ mod handler;
 mod limits;
 mod listener;
 mod request;
+mod sinkhole;
 mod upstream;
 
 pub use handler::{Handler, Hooks, Pass, Settings};
 pub use listener::{BindError, Limits, Listeners};
+pub use sinkhole::Sinkhole;
 pub use upstream::{Forwarder, read_answer};
 
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::core::config::{CatchAllForbid, ClientEntry};
-use crate::core::decision::Failure;
+use crate::core::decision::{Failure, Opening};
 use crate::core::policy::Sources;
 use crate::core::query::{Agent, Client};
 use crate::core::record::{Data, Record, Response, Verdict};
@@ -85,6 +85,7 @@ fn in_force(text: &str, generation: Generation) -> InForce {
         policy: Arc::new(Policy::load(&sources, CatchAllForbid::Strict).unwrap().policy),
         identities: asks_from("claude", &["10.77.0.2"]),
         allow_ranges: Arc::from(["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]),
+        mode: PolicyMode::Enforce,
         generation,
     }
 }
@@ -133,6 +134,61 @@ async fn a_denied_name_reaches_neither_upstream_nor_kernel() {
     let outcome = gate.pass(&query("x.example.com", RecordKind::A), NOW).await;
     assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::NotPermitted)));
     assert_eq!((upstream.asked.load(Ordering::SeqCst), kernel.opened().len()), (0, 0));
+}
+
+/// What audit mode says of `name`, and which addresses it has opened.
+async fn audited(text: &str, records: Vec<Record>, name: &str, limits: NameLimits) -> (Outcome, usize) {
+    let (upstream, kernel) = (upstream(records), FakeKernel::that(Ok(())));
+    let in_force = InForce { mode: PolicyMode::Audit, ..in_force(text, Generation::FIRST) };
+    let gate = Gate::new(Arc::new(ArcSwap::from_pointee(in_force)), &upstream, &kernel, limits);
+    (gate.pass(&query(name, RecordKind::A), NOW).await, kernel.opened().len())
+}
+
+fn would_deny(outcome: &Outcome) -> (Option<Reason>, Vec<Opening>) {
+    let Outcome::Answered(answered) = outcome else { panic!("{outcome:?}") };
+    (answered.would_deny.as_ref().map(|denial| denial.reason), answered.openings.to_vec())
+}
+
+#[tokio::test]
+async fn audit_mode_opens_every_port_of_what_it_would_deny_and_says_so() {
+    let none = NameLimits { per_minute: 0, ..NameLimits::default() };
+    let domain = r#"permit(principal, action == Action::"net.connect", resource in Domain::"example.com");"#;
+    let no_alias =
+        format!("{API}forbid(principal, action == Action::\"net.connect\", resource in Domain::\"example.net\");");
+    let elsewhere = API.replace(");", ") when { context has ip && context.ip.isInRange(ip(\"192.0.2.0/24\")) };");
+    let aliases = vec![alias("api.example.com", "cdn.example.net"), address("cdn.example.net", "203.0.113.7")];
+    let usual = NameLimits::default();
+    for (policy, records, name, limits, reason) in [
+        (API, vec![address("x.example.org", "203.0.113.7")], "x.example.org", usual, Reason::NotPermitted),
+        (&no_alias, aliases, "api.example.com", usual, Reason::ForbiddenAlias),
+        (domain, vec![address("x.example.com", "203.0.113.7")], "x.example.com", none, Reason::TooManyNames),
+        (&elsewhere, vec![address("api.example.com", "203.0.113.7")], "api.example.com", usual, Reason::NotPermitted),
+    ] {
+        let (outcome, opened) = audited(policy, records, name, limits).await;
+        assert_eq!(would_deny(&outcome), (Some(reason), Opening::every().to_vec()), "{name}");
+        assert_eq!(opened, 1);
+    }
+}
+
+#[tokio::test]
+async fn audit_mode_leaves_what_is_permitted_as_it_is_and_strangers_and_special_ranges_closed() {
+    let limits = NameLimits::default();
+    let (outcome, _) = audited(API, vec![address("api.example.com", "203.0.113.7")], "api.example.com", limits).await;
+    let (reason, openings) = would_deny(&outcome);
+    assert_eq!(reason, None);
+    assert_ne!(openings, Opening::every());
+
+    let special = vec![address("x.example.org", "10.0.0.7")];
+    let (outcome, opened) = audited(API, special, "x.example.org", limits).await;
+    assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)));
+    assert_eq!(opened, 0);
+
+    let (upstream, kernel) = (upstream(vec![address("api.example.com", "203.0.113.7")]), FakeKernel::that(Ok(())));
+    let identities = asks_from("claude", &["10.77.0.9"]);
+    let in_force = InForce { mode: PolicyMode::Audit, identities, ..in_force(API, Generation::FIRST) };
+    let gate = Gate::new(Arc::new(ArcSwap::from_pointee(in_force)), &upstream, &kernel, limits);
+    let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
+    assert_eq!(outcome, Outcome::Denied(Denial::by_default(Reason::UnknownClient)));
 }
 
 #[tokio::test]

@@ -6,14 +6,15 @@ use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use serde::{Deserialize, Serialize};
 
 use crate::core::cap::{Cap, Reached};
-use crate::core::decision::{Failure, Reason};
-use crate::core::event::Event;
+use crate::core::decision::{Denial, Failure, Reason};
+use crate::core::event::{Event, Subject};
 use crate::core::query::Agent;
 
 /// How many queries ended how, since the start.
@@ -27,6 +28,10 @@ pub struct QueryTotals {
     pub denied: u64,
     /// Permitted, and then something broke.
     pub failed: u64,
+    /// Of those answered or empty, what would have been denied but for audit
+    /// mode.
+    #[serde(default)]
+    pub would_deny: u64,
 }
 
 /// How often somebody else's changes to the nftables table were undone, since
@@ -48,6 +53,9 @@ pub(super) struct Counters {
     denied: Counter,
     failed: Counter,
     denials: Family<DeniedLabels, Counter>,
+    would_deny: Family<DeniedLabels, Counter>,
+    would_deny_in_all: Counter,
+    audit_mode: Gauge,
     failures: Family<FailedLabels, Counter>,
     restored: Counter,
     repaired: Counter,
@@ -99,6 +107,9 @@ impl Counters {
             denied: outcome("denied"),
             failed: outcome("failed"),
             denials: Family::default(),
+            would_deny: Family::default(),
+            would_deny_in_all: Counter::default(),
+            audit_mode: Gauge::default(),
             failures: Family::default(),
             restored: Counter::default(),
             repaired: Counter::default(),
@@ -116,6 +127,7 @@ impl Counters {
         }
         for reason in Reason::ALL {
             counters.denials.get_or_create_owned(&DeniedLabels { agent: AgentLabel(None), reason: reason.code() });
+            counters.would_deny.get_or_create_owned(&DeniedLabels { agent: AgentLabel(None), reason: reason.code() });
         }
 
         let registry = &mut counters.registry;
@@ -124,6 +136,10 @@ impl Counters {
         registry.register("queries", "Queries by how they ended", outcomes);
         let help = "Queries denied, by agent and reason";
         registry.register("denied", help, counters.denials.clone());
+        let help = "Queries that only audit mode did not deny, by agent and reason";
+        registry.register("would_deny", help, counters.would_deny.clone());
+        let help = "Whether nothing is denied: 1 in audit mode, otherwise 0";
+        registry.register("audit_mode", help, counters.audit_mode.clone());
         let help = "Permitted queries that got no answer, by what failed";
         registry.register("failed", help, counters.failures.clone());
         let help = "How often a cap was met, by cap";
@@ -142,13 +158,15 @@ impl Counters {
     /// Counts `event`.
     pub(super) fn count(&self, event: &Event) {
         match event {
-            Event::QueryAnswered { micros, .. } => {
+            Event::QueryAnswered { subject, micros, would_deny, .. } => {
                 self.answered.inc();
                 self.observe(*micros);
+                self.count_audited(subject, would_deny.as_ref());
             }
-            Event::QueryEmpty { micros, .. } => {
+            Event::QueryEmpty { subject, micros, would_deny, .. } => {
                 self.empty.inc();
                 self.observe(*micros);
+                self.count_audited(subject, would_deny.as_ref());
             }
             Event::QueryDenied { subject, denial, .. } => {
                 self.denied.inc();
@@ -189,6 +207,17 @@ impl Counters {
         }
     }
 
+    fn count_audited(&self, subject: &Subject, would_deny: Option<&Denial>) {
+        let Some(denial) = would_deny else { return };
+        self.would_deny_in_all.inc();
+        let labels = DeniedLabels { agent: AgentLabel(subject.agent.clone()), reason: denial.reason.code() };
+        self.would_deny.get_or_create_owned(&labels).inc();
+    }
+
+    pub(super) fn set_audit_mode(&self, is_audit: bool) {
+        self.audit_mode.set(i64::from(is_audit));
+    }
+
     /// Counts lines that will not be written.
     pub(super) fn lose(&self, lines: u64) {
         self.lost.inc_by(lines);
@@ -204,6 +233,7 @@ impl Counters {
             empty: self.empty.get(),
             denied: self.denied.get(),
             failed: self.failed.get(),
+            would_deny: self.would_deny_in_all.get(),
         }
     }
 

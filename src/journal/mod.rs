@@ -122,6 +122,11 @@ impl Journal {
         self.counters.queries()
     }
 
+    /// Whether nothing is denied now, for the metrics.
+    pub fn set_audit_mode(&self, is_audit: bool) {
+        self.counters.set_audit_mode(is_audit);
+    }
+
     /// How often others' changes to the nftables table were undone.
     pub fn table(&self) -> TableTotals {
         self.counters.table()

@@ -11,6 +11,7 @@ use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, 
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
+use super::ruleset::audit::AUDITED;
 use crate::core::query::{Client, Port, Protocol};
 
 /// The bit of the conntrack mark that says: the wall admitted this flow; as
@@ -62,11 +63,26 @@ pub fn cut_unless(is_explained: impl Fn(&Flow) -> bool, strays: bool) -> io::Res
     cut_entries(|flows| (strays || !flows.is_empty()) && !flows.iter().any(&is_explained))
 }
 
+/// Ends every flow that audit mode alone let through, and says how many there
+/// were. Without its rules none of them gets any further; but the next try from
+/// the same port would be taken for one of them.
+///
+/// # Errors
+/// As [`cut`].
+pub fn end_audited() -> io::Result<usize> {
+    cut_marked(AUDITED, AUDITED | ADMITTED, |_| true)
+}
+
 fn cut_entries(is_over: impl Fn(&[Flow]) -> bool) -> io::Result<usize> {
+    cut_marked(ADMITTED, ADMITTED, is_over)
+}
+
+/// Ends the flows that are over among those with this `mark` under this `mask`.
+fn cut_marked(mark: u32, mask: u32, is_over: impl Fn(&[Flow]) -> bool) -> io::Result<usize> {
     let mut table = Table::open()?;
     let mut cut = 0;
     for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-        for entry in table.admitted(family)? {
+        for entry in table.marked(family, mark, mask)? {
             if is_over(&entry.flows) && table.delete(family, entry.name)? {
                 cut += 1;
             }
@@ -100,11 +116,11 @@ impl Table {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Every entry of `family` with the mark of admission.
-    fn admitted(&mut self, family: NetfilterProtoFamily) -> io::Result<Vec<Entry>> {
+    /// Every entry of `family` with this `mark` under this `mask`.
+    fn marked(&mut self, family: NetfilterProtoFamily, mark: u32, mask: u32) -> io::Result<Vec<Entry>> {
         let filter = vec![
-            ConntrackAttribute::CtaMark(ADMITTED),
-            ConntrackAttribute::Other(DefaultNla::new(MARK_MASK, ADMITTED.to_be_bytes().to_vec())),
+            ConntrackAttribute::CtaMark(mark),
+            ConntrackAttribute::Other(DefaultNla::new(MARK_MASK, mask.to_be_bytes().to_vec())),
         ];
         self.send(family, ConntrackMessage::Get(filter), NLM_F_REQUEST | NLM_F_DUMP)?;
         let mut entries = Vec::new();
@@ -113,7 +129,7 @@ impl Table {
                 match payload {
                     NetlinkPayload::Done(_) => return Ok(entries),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    payload => entries.extend(entry(payload)),
+                    payload => entries.extend(entry(payload, mark, mask)),
                 }
             }
         }
@@ -166,7 +182,7 @@ impl Table {
 /// # Errors
 /// When a message in it cannot be read.
 pub fn flows_in(datagram: &[u8]) -> io::Result<Vec<Flow>> {
-    let entries = messages(datagram)?.into_iter().filter_map(|message| entry(message.payload));
+    let entries = messages(datagram)?.into_iter().filter_map(|message| entry(message.payload, ADMITTED, ADMITTED));
     Ok(entries.flat_map(|entry| entry.flows).collect())
 }
 
@@ -190,30 +206,30 @@ fn messages(datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<NetfilterMessage>>
     Ok(messages)
 }
 
-/// The entry that a message tells, if it tells one.
-fn entry(payload: NetlinkPayload<NetfilterMessage>) -> Option<Entry> {
+/// The entry that a message tells, if it tells one with this mark.
+fn entry(payload: NetlinkPayload<NetfilterMessage>, mark: u32, mask: u32) -> Option<Entry> {
     match payload {
         NetlinkPayload::InnerMessage(NetfilterMessage {
             inner: NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)),
             ..
-        }) => Entry::of(attributes),
+        }) => Entry::of(attributes, mark, mask),
         _ => None,
     }
 }
 
 impl Entry {
-    /// The entry of these attributes, if it is one that a rule has admitted.
-    fn of(attributes: Vec<ConntrackAttribute>) -> Option<Self> {
-        let (mut there, mut back, mut admitted) = (None, None, false);
+    /// The entry of these attributes, if it has this mark.
+    fn of(attributes: Vec<ConntrackAttribute>, wanted: u32, mask: u32) -> Option<Self> {
+        let (mut there, mut back, mut is_marked) = (None, None, false);
         for attribute in &attributes {
             match attribute {
                 ConntrackAttribute::CtaTupleOrig(tuple) => there = Ends::of(tuple),
                 ConntrackAttribute::CtaTupleReply(tuple) => back = Ends::of(tuple),
-                ConntrackAttribute::CtaMark(mark) => admitted = mark & ADMITTED != 0,
+                ConntrackAttribute::CtaMark(mark) => is_marked = mark & mask == wanted,
                 _ => {}
             }
         }
-        if !admitted {
+        if !is_marked {
             return None;
         }
         let flows = there.zip(back).map_or_else(Vec::new, |(there, back): (Ends, Ends)| {

@@ -28,7 +28,7 @@ use super::Error;
 use super::adopt::Adopted;
 use super::install::Snapshot;
 use super::watch::Watch;
-use crate::core::config::{LeaseSettings, Mode, TableName};
+use crate::core::config::{LeaseSettings, Mode, PolicyMode, TableName};
 use crate::core::decision::Failure;
 use crate::core::event::Report;
 use crate::core::lease::{Generation, Key, Opened, Refusal, StaticGrant, Statics, Wanted};
@@ -75,6 +75,7 @@ enum Request {
     Revoke(Vec<Verdict>, oneshot::Sender<Result<Closed, Error>>),
     Withdraw(Selection, oneshot::Sender<Result<Withdrawn, Error>>),
     Settings(LeaseSettings, BTreeSet<IpAddr>, oneshot::Sender<()>),
+    Rules(String, PolicyMode, oneshot::Sender<Result<(), Error>>),
     Ping(oneshot::Sender<()>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
@@ -214,6 +215,17 @@ impl Firewall {
     /// When the thread is gone.
     pub async fn set_terms(&self, settings: LeaseSettings, clients: BTreeSet<IpAddr>) -> Result<(), Error> {
         self.ask(|reply| Request::Settings(settings, clients, reply)).await
+    }
+
+    /// Has `ruleset` in the kernel from here on, with all that is open, if it
+    /// is another than the one that is there. Unless it is one of audit `mode`,
+    /// flows that this alone let through end.
+    ///
+    /// # Errors
+    /// When the kernel does not hold it, or the thread is gone. Nobody gets an
+    /// answer that opens anything until it does.
+    pub async fn set_rules(&self, ruleset: String, mode: PolicyMode) -> Result<(), Error> {
+        self.ask(|reply| Request::Rules(ruleset, mode, reply)).await?
     }
 
     /// Comes back once the thread has come to this request.

@@ -56,6 +56,11 @@ pub enum Error {
     /// The kernel does not let the table be changed.
     #[error("the kernel refused to change the table: {0}")]
     Refused(transaction::Refused),
+    /// The kernel does not take other rules.
+    #[error(
+        "the kernel does not hold the rules that the configuration asks for, and nobody gets an answer until it does: {0}"
+    )]
+    RulesNotTaken(String),
     /// The firewall's thread has ended.
     #[error("the firewall has ended; the wall stays closed")]
     FirewallGone,

@@ -1,6 +1,8 @@
 //! The ruleset as text: the shipped nft files, with the configuration's
 //! elements and rules added at the end.
 
+pub mod audit;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,6 +42,7 @@ pub fn render(config: &Config, identity: &Identity) -> String {
         }
     }
     text += &verdict_rules(table, config.wall.verdict);
+    text += &audit::rules(config);
     text
 }
 

@@ -24,8 +24,8 @@ impl Config {
         let config = Self {
             dns: waiting.dns(self, dns),
             policy: {
-                let PolicySettings { path, catch_all_forbid, watch } = policy;
-                PolicySettings { path, catch_all_forbid, watch }
+                let PolicySettings { path, catch_all_forbid, watch, mode } = policy;
+                PolicySettings { path, catch_all_forbid, watch, mode }
             },
             wall: waiting.wall(&self.wall, wall),
             lease: waiting.lease(self.lease, lease),
@@ -173,7 +173,10 @@ agent = "claude"
         let changes = [
             ("192.0.2.53", "192.0.2.54"),
             ("[dns]", "[dns]\ndeny = \"refused\"\ndeny_ttl = \"1s\"\nupstream_timeout = \"1s\"\ncache_entries = 1"),
-            ("[policy]", "[policy]\npath = \"other\"\ncatch_all_forbid = \"default-deny\"\nwatch = false"),
+            (
+                "[policy]",
+                "[policy]\npath = \"other\"\ncatch_all_forbid = \"default-deny\"\nwatch = false\nmode = \"audit\"",
+            ),
             ("[wall]", "[wall]\nallow_ranges = [\"10.20.0.0/16\"]"),
             ("[lease]", "[lease]\nmin = \"1s\"\nmax = \"2s\"\ngrace = \"1s\"\nper_client = 7"),
             ("claude", "ci"),

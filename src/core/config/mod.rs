@@ -117,6 +117,9 @@ pub enum DenyAnswer {
     Nxdomain,
     /// REFUSED: honest, but many stub resolvers then try the next server.
     Refused,
+    /// An address of its own that leads nowhere (see [`super::sinkhole`]): who
+    /// connects to it is refused at once, and tells the port.
+    Sinkhole,
 }
 
 /// `[policy]`: the Cedar policies.
@@ -129,6 +132,31 @@ pub struct PolicySettings {
     /// Whether a change of its files, or of the configuration's, is taken up
     /// without being told.
     pub watch: bool,
+    /// Whether what it denies is denied.
+    pub mode: PolicyMode,
+}
+
+/// `policy.mode`: what a denial comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyMode {
+    /// What is not permitted is denied.
+    #[default]
+    Enforce,
+    /// Nothing is denied but by a guard: every name is answered, every packet
+    /// of a known client passes that does not go to a special-purpose range,
+    /// and all that would have been denied is marked and counted.
+    Audit,
+}
+
+impl PolicyMode {
+    /// As the configuration spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// How `forbid(principal, action == Action::"net.connect", resource);` is read.

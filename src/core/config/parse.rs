@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use self::table::{Document, Spotted, Table};
 use self::value::{
-    agent, client, duration, file_path, interface, keyword, listener, policy_mode, range, size, socket_path,
-    table_name, upstream,
+    agent, client, duration, file_path, interface, keyword, listener, range, size, socket_path, table_name, upstream,
 };
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,
-    NameLimits, PacketVerdict, PolicySettings, Rotation, TableName, Upstream, Wall,
+    NameLimits, PacketVerdict, PolicyMode, PolicySettings, Rotation, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
+use crate::core::sinkhole;
 
 /// Every table of the file, and every key of each.
 const TABLES: [(&str, &[&str]); 8] = [
@@ -122,7 +122,8 @@ fn dns(table: &Table<'_>, sidecar: Option<bool>) -> Option<Dns> {
     }
     refuse_loops(table, listen.as_deref().unwrap_or_default(), upstream.as_deref().unwrap_or_default());
 
-    let denials = [("nxdomain", DenyAnswer::Nxdomain), ("refused", DenyAnswer::Refused)];
+    let denials =
+        [("nxdomain", DenyAnswer::Nxdomain), ("refused", DenyAnswer::Refused), ("sinkhole", DenyAnswer::Sinkhole)];
     let deny = table.text("deny", keyword(denials)).or(DenyAnswer::default());
     let deny_ttl = table.text("deny_ttl", duration(SECOND, HOUR)).or(10 * SECOND);
     let cache_entries = table.number("cache_entries", 0..=10_000_000).or(50_000);
@@ -160,8 +161,9 @@ fn policy(table: &Table<'_>) -> Option<PolicySettings> {
     let readings = [("strict", CatchAllForbid::Strict), ("default-deny", CatchAllForbid::DefaultDeny)];
     let catch_all_forbid = table.text("catch_all_forbid", keyword(readings)).or(CatchAllForbid::default());
     let watch = table.flag("watch").or(true);
-    table.text("mode", policy_mode).or(())?;
-    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid?, watch: watch? })
+    let modes = [PolicyMode::Enforce, PolicyMode::Audit].map(|mode| (mode.as_str(), mode));
+    let mode = table.text("mode", keyword(modes)).or(PolicyMode::default());
+    Some(PolicySettings { path: path?, catch_all_forbid: catch_all_forbid?, watch: watch?, mode: mode? })
 }
 
 fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
@@ -174,6 +176,13 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
     let log_group = table.number("log_group", 1..=u16::MAX.into()).or(LOG_GROUP.into());
 
     let protect = table.flag("protect").or(false);
+
+    for range in allow_ranges.iter().flatten().filter(|range| sinkhole::covers_all_of(range.value)) {
+        let message =
+            format!("`wall.allow_ranges` cannot open {}: that is the sinkhole, where denied names lead", range.value);
+        let help = format!("take it out: {} and {} are never open", sinkhole::RANGE4, sinkhole::RANGE6);
+        table.refuse(range.offset, message, help);
+    }
 
     let interfaces = interfaces?;
     refuse_duplicates(table, &interfaces, Clone::clone);

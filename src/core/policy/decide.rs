@@ -268,6 +268,7 @@ impl Inquiry<'_> {
             openings: openings.into(),
             valid_for: mentions.now.then_some(TIMED),
             unnamed: self.unnamed(clauses),
+            would_deny: None,
         }
     }
 

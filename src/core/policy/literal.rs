@@ -11,6 +11,7 @@ use super::super::name::Name;
 use super::super::problem::{Place, Problem};
 use super::super::query::{Agent, Port};
 use super::super::rule::Rule;
+use super::super::sinkhole;
 use super::statement::one_line;
 
 /// What is wrong with an id, and what to write instead.
@@ -156,6 +157,11 @@ fn literal(network: &str, port: Option<&str>, id: &str) -> Result<AddressLiteral
         let message = format!("`{id}` would never match: an address is written in one form only");
         return Err(Fault::new(Rule::AddressForm, message, format!("write `{literal}`")));
     }
+    if sinkhole::covers_all_of(canonical) {
+        let message = format!("`{id}` is in the sinkhole, where denied names lead, and no packet gets there");
+        let help = format!("take it out: {} and {} are never open", sinkhole::RANGE4, sinkhole::RANGE6);
+        return Err(Fault::new(Rule::AddressForm, message, help));
+    }
     Ok(literal)
 }
 
@@ -269,6 +275,10 @@ mod tests {
         {
             assert_eq!(resource(id).unwrap_err().rule, Rule::AddressForm, "{id}");
         }
+        for id in ["198.18.0.0/15:443", "198.19.0.7:443", "[100::7]:443"] {
+            assert!(resource(id).unwrap_err().message.contains("the sinkhole"), "{id}");
+        }
+        assert!(resource("198.0.0.0/8:443").is_ok(), "the rest of it can be opened");
         for id in ["192.0.2.7", "10.0.0.0/8", "2001:db8::/32"] {
             assert_eq!(domain(id).unwrap_err().rule, Rule::AddressForm, "{id}");
         }

@@ -116,6 +116,7 @@ impl Policy {
             judges_addresses: false,
             valid_for: mentions.now.then_some(TIMED),
             unnamed: 0,
+            would_deny: None,
         })
     }
 

@@ -53,6 +53,7 @@ impl Pass for Fake {
             judges_addresses: false,
             valid_for: None,
             unnamed: 0,
+            would_deny: None,
         })
     }
 }
@@ -75,6 +76,7 @@ fn answered(query: &Query) -> Outcome {
         ttl: Ttl::from_wire(30),
         opened: vec![address],
         openings: Arc::from([]),
+        would_deny: None,
     })
 }
 
@@ -190,7 +192,7 @@ async fn a_stranger_is_refused() {
     let answer = Message::from_vec(&wall.octets("10.77.0.9:4000", &wire).await.unwrap()).unwrap();
     assert_eq!((answer.response_code, extended_error(&answer).unwrap().0), (ResponseCode::Refused, 18));
     assert!(wall.passed.lock().unwrap().is_empty());
-    assert_eq!(wall.events(), ["query.denied"]);
+    assert_eq!(wall.events(), ["client.unknown"]);
 }
 
 #[tokio::test]
@@ -372,4 +374,95 @@ async fn what_is_malformed_is_decided_before_anything_is_spent_on_it() {
     wire[2] |= 0x80;
     assert_eq!(admit(&wire), Admission::Ignored, "an answer is never answered");
     assert!(wall.events().is_empty());
+}
+
+fn with_sinkhole(settings: &mut Settings) {
+    settings.deny = DenyAnswer::Sinkhole;
+}
+
+#[tokio::test]
+async fn a_name_in_the_sinkhole_has_one_address_that_leads_nowhere_and_the_answer_says_why() {
+    let wall = wall_with(answered, with_sinkhole, Duration::ZERO);
+    let reply = wall.ask(&query("telemetry.example.net.", RecordType::A)).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(extended_error(&reply).unwrap().0, 15);
+    let [record] = &reply.answers[..] else { panic!("{reply:?}") };
+    let address = record.data.ip_addr().unwrap();
+    assert!(sinkhole::covers(address) && record.ttl == 5, "{record:?}");
+    let again = wall.ask(&query("TELEMETRY.example.net.", RecordType::A)).await;
+    assert_eq!(again.answers[0].data.ip_addr(), Some(address));
+
+    let known = |client: &str| {
+        let client = Client::new(client.parse().unwrap());
+        wall.handler.sinkhole().named(client, address, false).map(|(name, denial)| (name, denial.reason))
+    };
+    assert_eq!(known("10.77.0.2"), Some(("telemetry.example.net".to_owned(), Reason::NotPermitted)));
+    assert_eq!(known("10.77.0.3"), None, "it is nobody else's");
+    let told = wall.events.0.lock().unwrap().clone();
+    assert!(told.iter().all(|event| matches!(event, Event::QueryDenied { sinkhole: Some(at), .. } if *at == address)));
+    assert!(wall.passed.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn in_sidecar_mode_a_packet_may_come_from_any_address() {
+    let wall = wall_with(answered, with_sinkhole, Duration::ZERO);
+    let reply = wall.ask(&query("telemetry.example.net.", RecordType::A)).await;
+    let address = reply.answers[0].data.ip_addr().unwrap();
+    let from = Client::new("192.0.2.9".parse().unwrap());
+    assert_eq!(wall.handler.sinkhole().named(from, address, false), None);
+    assert_eq!(wall.handler.sinkhole().named(from, address, true).unwrap().0, "telemetry.example.net");
+}
+
+#[tokio::test]
+async fn what_cannot_be_connected_to_has_no_record_in_the_sinkhole_and_still_exists() {
+    let wall = wall_with(answered, with_sinkhole, Duration::ZERO);
+    // The client has no IPv6 address.
+    for kind in
+        [RecordType::AAAA, RecordType::HTTPS, RecordType::SVCB, RecordType::TXT, RecordType::MX, RecordType::ANY]
+    {
+        let reply = wall.ask(&query("telemetry.example.net.", kind)).await;
+        assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 0), "{kind}");
+        assert_eq!(reply.authorities.len(), 1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_the_policy_denies_by_name_goes_to_the_sinkhole() {
+    let cases: [(fn(&Query) -> Outcome, Option<ResponseCode>); 4] = [
+        (|_| Outcome::Denied(Denial::by_default(Reason::ForbiddenAlias)), None),
+        (|_| Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)), Some(ResponseCode::NoError)),
+        (|_| Outcome::Denied(Denial::by_default(Reason::TooManyNames)), Some(ResponseCode::NoError)),
+        (|_| Outcome::Denied(Denial::by_default(Reason::LeaseSetFull)), Some(ResponseCode::NoError)),
+    ];
+    for (outcome, without_address) in cases {
+        let wall = wall_with(outcome, with_sinkhole, Duration::ZERO);
+        let reply = wall.ask(&query("api.example.com.", RecordType::A)).await;
+        assert_eq!(reply.answers.len(), usize::from(without_address.is_none()));
+        assert_eq!(reply.metadata.response_code, without_address.unwrap_or(ResponseCode::NoError));
+    }
+    let wall = wall_with(answered, with_sinkhole, Duration::ZERO);
+    let reply = wall.ask(&query("b\\.d.example.com.", RecordType::A)).await;
+    assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NXDomain, 0));
+    let message = query("telemetry.example.net.", RecordType::A).to_vec().unwrap();
+    let stranger = Message::from_vec(&wall.octets("10.77.0.9:4000", &message).await.unwrap()).unwrap();
+    assert_eq!((stranger.metadata.response_code, stranger.answers.len()), (ResponseCode::Refused, 0));
+}
+
+#[tokio::test]
+async fn a_full_sinkhole_denies_as_if_there_were_none_and_says_so() {
+    let wall = wall_with(
+        answered,
+        |settings| (settings.deny, settings.deny_ttl) = (DenyAnswer::Sinkhole, Ttl::from_wire(3600)),
+        Duration::ZERO,
+    );
+    for number in 0..sinkhole::PER_CLIENT {
+        let reply = wall.ask(&query(&format!("n{number}.example.net."), RecordType::A)).await;
+        assert_eq!(reply.answers.len(), 1);
+    }
+    let reply = wall.ask(&query("one-more.example.net.", RecordType::A)).await;
+    assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NXDomain, 0));
+    assert_eq!(wall.events().last(), Some(&"query.denied"));
+    assert!(wall.events().contains(&"cap.reached"));
+    let known = wall.ask(&query("n0.example.net.", RecordType::A)).await;
+    assert_eq!(known.answers.len(), 1, "who is in it stays");
 }

@@ -1,5 +1,6 @@
 //! The firewall's thread: the ledgers, the socket, and what is done with them.
 
+mod rules;
 mod withdraw;
 
 use std::collections::BTreeSet;
@@ -177,6 +178,9 @@ impl Keeper {
                 self.ledger.set_settings(settings);
                 self.ours.clients.extend(clients);
                 let _ = reply.send(());
+            }
+            Request::Rules(ruleset, mode, reply) => {
+                let _ = reply.send(self.set_rules(ruleset, mode));
             }
             Request::Ping(reply) => {
                 let _ = reply.send(());

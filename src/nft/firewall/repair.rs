@@ -49,6 +49,8 @@ enum Trouble {
 pub(super) struct Undone {
     /// Leases put back with the table, if that was loaded anew.
     reloaded: Option<usize>,
+    /// Nobody had done anything: other rules were wanted.
+    pub(super) is_wanted: bool,
     removed: usize,
     restored: usize,
     /// Where flows may have begun that nothing permits.
@@ -321,7 +323,7 @@ impl Keeper {
 
     /// Ends what should never have begun, and reports what was undone.
     fn tell(&mut self, now: Moment) {
-        let Undone { reloaded, removed, restored, suspects } = std::mem::take(&mut self.undone);
+        let Undone { reloaded, is_wanted, removed, restored, suspects } = std::mem::take(&mut self.undone);
         let mut flows = 0;
         let judge_all = self.damage.take_may_have_admitted();
         let ended = if judge_all { self.cut_unexplained(true) } else { Ok(0) };
@@ -335,6 +337,9 @@ impl Keeper {
         }
         self.suspects.extend(suspects);
         let table = self.setup.table.as_str().to_owned();
+        if is_wanted {
+            return;
+        }
         if let Some(leases) = reloaded {
             self.journal.report(Event::TableRestored { table, leases });
         } else if removed + restored + flows > 0 {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::sinkhole;
 
 const GATEWAY_CONFIG: &str = r#"
 [dns]
@@ -92,6 +93,38 @@ fn only_the_lease_sets_take_the_configured_size() {
 }
 
 #[test]
+fn the_rules_know_the_sinkhole_that_answers_name() {
+    for text in [rendered(|text| text), rendered(sidecar)] {
+        for (family, range) in [("ip", sinkhole::RANGE4.to_string()), ("ip6", sinkhole::RANGE6.to_string())] {
+            for end in ["jump sinkhole", "goto refuse_at_once"] {
+                assert_eq!(text.matches(&format!("\t\t{family} daddr {range} {end}\n")).count(), 1, "{range} {end}");
+            }
+        }
+    }
+}
+
+fn audited(text: String) -> String {
+    text.replace("path = \"policies\"", "path = \"policies\"\nmode = \"audit\"")
+}
+
+#[test]
+fn only_audit_mode_has_rules_that_let_through_what_is_denied() {
+    for (enforcing, audit, rules) in [
+        (rendered(|text| text), rendered(audited), 12),
+        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 8),
+    ] {
+        let rest = audit.strip_prefix(enforcing.as_str()).expect("nothing else differs");
+        assert_eq!(added(rest).len(), rules, "{rest}");
+        assert!(!enforcing.contains("0x20000000"));
+        for chain in ["audit", "audited"] {
+            let empty = format!("\tchain {chain} {{\n\t}}\n");
+            assert!(enforcing.contains(&empty) || !enforcing.contains(&format!("chain {chain} {{")), "{chain}");
+            assert!(!enforcing.contains(&format!("add rule inet cedarwall {chain} ")));
+        }
+    }
+}
+
+#[test]
 fn every_meter_takes_the_configured_rate() {
     for (text, meters) in [(rendered(with_rate), 3), (rendered(|text| sidecar(with_rate(text))), 2)] {
         assert_eq!(text.matches("limit rate over").count(), meters);
@@ -105,7 +138,7 @@ fn with_rate(text: String) -> String {
 
 #[test]
 fn rejection_is_added_only_when_asked_for() {
-    assert!(!rendered(|text| text).contains("reject with"));
+    assert!(!rendered(|text| text).contains("add rule inet cedarwall verdict"));
     let text = rendered(|text| text.replace("[wall]", "[wall]\nverdict = \"reject\""));
     assert_eq!(text.matches("add rule inet cedarwall verdict").count(), 2);
 }

@@ -31,8 +31,18 @@ const KEY_END: u16 = 10;
 const VALUE: u16 = 1;
 const GENERATION: u16 = 1;
 /// The sets that packets fill: evidence, which an operator may clear away.
-const EVIDENCE: [&str; 8] =
-    ["denied4", "denied6", "refused_by4", "refused_by6", "traffic4", "traffic6", "begun4", "begun6"];
+const EVIDENCE: [&str; 10] = [
+    "denied4",
+    "denied6",
+    "would_deny4",
+    "would_deny6",
+    "refused_by4",
+    "refused_by6",
+    "traffic4",
+    "traffic6",
+    "begun4",
+    "begun6",
+];
 
 /// One thing that was done to our table, or the end of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]

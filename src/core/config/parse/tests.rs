@@ -82,7 +82,7 @@ fn every_value_arrives_where_it_belongs() {
         path = "wall.cedar"
         catch_all_forbid = "default-deny"
         watch = false
-        mode = "enforce"
+        mode = "audit"
         [wall]
         mode = "sidecar"
         verdict = "reject"
@@ -138,6 +138,7 @@ fn every_value_arrives_where_it_belongs() {
                 path: "/etc/cedarwall/wall.cedar".into(),
                 catch_all_forbid: CatchAllForbid::DefaultDeny,
                 watch: false,
+                mode: PolicyMode::Audit,
             },
             wall: Wall {
                 mode: Mode::Sidecar { interfaces: Vec::new() },
@@ -214,7 +215,7 @@ fn a_bad_value_says_what_is_allowed() {
         ("listen =", "deny_ttl = \"99999999999999999999h\"\nlisten =", "this is no duration"),
         ("listen =", "max_in_flight = 0\nlisten =", "from 1 to 1000000"),
         ("listen =", "max_in_flight = -1\nlisten =", "from 1 to 1000000"),
-        ("[wall]", "[policy]\nmode = \"audit\"\n[wall]", "audit mode is not supported yet"),
+        ("[wall]", "[policy]\nmode = \"auditing\"\n[wall]", "did you mean \"audit\"?"),
         ("interfaces = [\"veth-agent\"]", "", "a gateway needs at least one interface"),
         ("[wall]", "[wall]\nallow_ranges = [\"10.20.0.1/16\"]", "did you mean \"10.20.0.0/16\"?"),
         ("[wall]", "[wall]\ntable = \"Wall\"", "lower-case letter"),
@@ -294,5 +295,16 @@ proptest! {
             prop_assert!(!problems.is_empty());
             prop_assert!(problems.iter().all(|problem| problem.place.as_ref().is_none_or(|place| place.line <= 3)));
         }
+    }
+}
+
+#[test]
+fn the_sinkhole_is_a_way_to_deny_and_no_range_that_can_be_allowed() {
+    let config = |lines: &str| Config::parse("c.toml", &MINIMAL.replace("[wall]", lines));
+    let parsed = config("deny = \"sinkhole\"\n[wall]\nallow_ranges = [\"0.0.0.0/0\"]").unwrap();
+    assert_eq!(parsed.dns.deny, DenyAnswer::Sinkhole);
+    for range in ["198.18.0.0/15", "198.19.7.0/24", "100::/64", "100::9"] {
+        let refusal = refusal("[wall]", &format!("[wall]\nallow_ranges = [{range:?}]"));
+        assert!(refusal.contains("that is the sinkhole"), "{refusal}");
     }
 }

@@ -47,15 +47,6 @@ pub(super) fn keyword<T: Copy, const N: usize>(words: [(&'static str, T); N]) ->
     }
 }
 
-/// `policy.mode`: the wall enforces, or does not run.
-pub(super) fn policy_mode(text: &str) -> Result<(), Fault> {
-    match text {
-        "enforce" => Ok(()),
-        "audit" => Err(Fault::new("audit mode is not supported yet", "write \"enforce\", or leave it out")),
-        _ => Err(Fault::new("there is no such setting", "write \"enforce\", or leave it out")),
-    }
-}
-
 /// A number and a unit, from `least` to `most`.
 pub(super) fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration, Fault> {
     move |text| {

@@ -44,5 +44,6 @@ fn by_protocol(policy: &Policy, question: &Question, network: IpNet, service: Se
         judges_addresses: false,
         valid_for: statics.valid_for,
         unnamed: 0,
+        would_deny: None,
     })
 }
