@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use super::ask::Ask;
-use super::output::{Column, json, table};
+use super::output::{Column, json, paragraph, table};
 use crate::control::{ExposedName, ExposureRow};
 
 /// Arguments of `cedarwall exposure`.
@@ -48,26 +48,21 @@ fn show(out: &mut dyn Write, rows: &[ExposureRow]) -> Result<(), Error> {
     if rows.is_empty() {
         return Ok(writeln!(out, "no open address is known to have another name")?);
     }
-    let columns = [
-        ("AGENT", Column::Text),
-        ("ADDRESS", Column::Text),
-        ("OPEN UNDER", Column::Text),
-        ("ON", Column::Text),
-        ("ALSO", Column::Text),
-        ("POLICY SAYS", Column::Text),
-    ];
-    let row = |row: &ExposureRow, other: &ExposedName| {
-        [
-            row.agent.clone().unwrap_or_else(|| "-".to_owned()),
-            row.address.to_string(),
-            row.names.join(" "),
-            row.ports.join(" "),
-            other.name.clone(),
-            verdict(other),
-        ]
-    };
-    let lines = rows.iter().flat_map(|exposed| exposed.others.iter().map(move |other| row(exposed, other)));
-    Ok(table(out, columns, lines)?)
+    for (index, row) in rows.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        let who = row.agent.clone().unwrap_or_else(|| row.client.to_string());
+        let [names, ports] = [&row.names, &row.ports].map(|words| words.join(", "));
+        paragraph(out, "", &format!("{who} may reach {} on {ports} as {names}; the same address is", row.address))?;
+        let columns = [("NAME", Column::Text), ("POLICY SAYS", Column::Text), ("TOLD TO", Column::Word)];
+        let line = |other: &ExposedName| {
+            let told = if other.told_to_client { "this client" } else { "others" };
+            [other.name.clone(), verdict(other), told.to_owned()]
+        };
+        table(out, columns, row.others.iter().map(line))?;
+    }
+    Ok(())
 }
 
 fn verdict(other: &ExposedName) -> String {
@@ -104,11 +99,9 @@ mod tests {
         show(&mut out, &[row]).unwrap();
         let text = String::from_utf8(out).unwrap();
         let words = |row| text.lines().nth(row).unwrap().split_whitespace().collect::<Vec<_>>();
-        assert_eq!(
-            words(1),
-            ["claude", "192.0.2.7", "api.example.com", "443/tcp", "ads.example.net", "forbidden"],
-            "{text}"
-        );
-        assert_eq!(words(2)[4..], ["www.example.com", "permitted"], "{text}");
+        assert!(text.starts_with("claude may reach 192.0.2.7 on 443/tcp as api.example.com; "), "{text}");
+        assert_eq!(words(2), ["ads.example.net", "forbidden", "this", "client"], "{text}");
+        assert_eq!(words(3), ["www.example.com", "permitted", "this", "client"], "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

@@ -30,14 +30,17 @@ const LOSSES: Duration = Duration::from_secs(10);
 /// Names told of one address.
 const MOST_NAMES: usize = 8;
 
+/// The denied name that a client was given an address for, and why it had been
+/// denied.
+pub(super) type Sinkhole = dyn Fn(Client, IpAddr) -> Option<(String, Denial)> + Send + Sync;
+
 /// What the reader of packets asks of the rest of the daemon.
 #[derive(Clone)]
 pub(super) struct Hooks {
     /// Who sent a packet, asked while it may still be found.
     pub(super) trace: Arc<dyn Fn(&Flow) -> Traced + Send + Sync>,
-    /// The denied name that a client was given this address for, and why it
-    /// had been denied.
-    pub(super) sinkhole: Arc<dyn Fn(Client, IpAddr) -> Option<(String, Denial)> + Send + Sync>,
+    /// Which denied name leads to an address.
+    pub(super) sinkhole: Arc<Sinkhole>,
 }
 
 impl Default for Hooks {
