@@ -409,6 +409,10 @@ fn what_an_operator_revokes_is_closed_and_nothing_else_is() {
         assert!(registry.goes_on(SECOND) && other.goes_on(SECOND) && database.goes_on(SECOND), "another flow was cut");
         let event = &wall.events("lease.revoked", 1)[0];
         assert_eq!((&event["agent"], &event["hostname"]), (&"claude".into(), &"api.example.com".into()), "{event}");
+        assert_eq!(event["opened"], serde_json::json!(["203.0.113.7"]), "{event}");
+        let event = &wall.events("operator.revoked", 1)[0];
+        assert_eq!((&event["agent"], &event["hostname"]), (&"claude".into(), &"api.example.com".into()), "{event}");
+        assert_eq!(event["leases"], 1, "{event}");
         assert_eq!((&event["count"], &event["flows"]), (&2.into(), &1.into()), "{event}");
 
         // Again: there is nothing left. Somebody unknown: neither.

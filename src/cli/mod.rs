@@ -12,6 +12,7 @@ mod explain;
 mod fmt;
 mod import;
 mod leases;
+mod log;
 mod man;
 mod output;
 mod reload;
@@ -65,6 +66,7 @@ enum Command {
     Status(status::Arguments),
     Leases(leases::Arguments),
     Denials(denials::Arguments),
+    Log(log::Arguments),
     Reload(reload::Arguments),
     Revoke(revoke::Arguments),
     Ruleset(ruleset::Arguments),
@@ -95,6 +97,7 @@ impl CommandLine {
             Command::Status(arguments) => status::execute(&arguments, out),
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),
+            Command::Log(arguments) => log::execute(&arguments, out),
             Command::Reload(arguments) => reload::execute(&arguments, out),
             Command::Revoke(arguments) => revoke::execute(arguments, out),
             Command::Ruleset(arguments) => ruleset::execute(&arguments, out),

@@ -100,7 +100,7 @@ async fn ask(stream: UnixStream, method: &Method, route: &str, body: Bytes) -> R
     }
 }
 
-fn refused(socket: &Path, error: &io::Error) -> Error {
+pub(super) fn refused(socket: &Path, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NotRunning(socket.to_owned()),
         io::ErrorKind::PermissionDenied => Error::NotAllowed(socket.to_owned()),
@@ -108,6 +108,6 @@ fn refused(socket: &Path, error: &io::Error) -> Error {
     }
 }
 
-fn in_words(error: impl std::error::Error) -> String {
+pub(super) fn in_words(error: impl std::error::Error) -> String {
     error.to_string()
 }

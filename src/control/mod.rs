@@ -9,6 +9,7 @@
 //! | `GET /status` | [`Status`] |
 //! | `GET /leases` | a list of [`LeaseRow`] |
 //! | `GET /denials` | [`DenialReport`] |
+//! | `GET /events` | the events from now on, one JSON line each as in the journal's file, until either side goes |
 //! | `POST /reload` | configuration and policy are read again: [`ReloadReport`] |
 //! | `POST /revoke` | a [`RevokeRequest`] closes leases by hand: [`RevokeReport`] |
 //!
@@ -18,6 +19,8 @@
 //! decided by whoever may write the configuration and the policy files.
 
 mod client;
+mod events;
+mod follow;
 mod server;
 mod socket;
 #[cfg(test)]
@@ -31,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use self::client::{get, is_alive, is_ready, post, post_with};
+pub use self::follow::{Came, Follow};
 pub use self::socket::ControlSocket;
 use crate::core::name::Name;
 use crate::core::query::{Agent, Protocol};
@@ -103,6 +107,9 @@ pub struct HouseStatus {
     pub listen: Vec<String>,
     /// Where permitted questions go.
     pub upstream: Vec<String>,
+    /// The journal's file, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
     /// The policy's file or folder.
     pub policy: String,
     /// How many policies it holds.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -14,9 +15,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use super::events::Events;
 use super::socket::ControlSocket;
 use super::{
     DenialReport, Error, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport, RevokeRequest, Status,
@@ -25,6 +27,8 @@ use crate::journal::Journal;
 
 /// How long a stopping server waits for requests it is still answering.
 const GRACE: Duration = Duration::from_secs(1);
+/// The content type of lines of JSON.
+const NDJSON: &str = "application/x-ndjson";
 /// The content type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -41,7 +45,9 @@ impl ControlSocket {
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let (tell, told) = oneshot::channel::<()>();
-        let routes = routes(Desk { house, journal });
+        // Streams of events have no end of their own.
+        let (stopping, stopped) = watch::channel(false);
+        let routes = routes(Desk { house, journal, stopped });
         let server = axum::serve(self, routes).with_graceful_shutdown(async move {
             // Told, or nobody is left to tell: both mean stop.
             let _ = told.await;
@@ -50,6 +56,7 @@ impl ControlSocket {
         tokio::select! {
             ended = &mut server => ended.map_err(Error::Serve)?,
             () = stop => {
+                drop(stopping);
                 drop(tell);
                 if let Ok(ended) = timeout(GRACE, server).await {
                     ended.map_err(Error::Serve)?;
@@ -63,11 +70,13 @@ impl ControlSocket {
 struct Desk<H> {
     house: Arc<H>,
     journal: Arc<Journal>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl<H> Clone for Desk<H> {
     fn clone(&self) -> Self {
-        Self { house: Arc::clone(&self.house), journal: Arc::clone(&self.journal) }
+        let stopped = self.stopped.clone();
+        Self { house: Arc::clone(&self.house), journal: Arc::clone(&self.journal), stopped }
     }
 }
 
@@ -79,6 +88,7 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/status", get(status::<H>))
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
+        .route("/events", get(events::<H>))
         .route("/reload", post(reload::<H>))
         .route("/revoke", post(revoke::<H>))
         .with_state(desk)
@@ -101,6 +111,11 @@ async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
 
 async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
     Json(desk.house.leases().await)
+}
+
+async fn events<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
+    let events = Events::of(desk.journal.stream(), desk.stopped);
+    ([(header::CONTENT_TYPE, NDJSON)], Body::new(events))
 }
 
 async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadReport>, (StatusCode, String)> {

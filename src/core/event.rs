@@ -1,10 +1,16 @@
 //! [`Event`]: the closed list of all that is ever logged or counted.
 
 mod fields;
+mod id;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use self::fields::Fields;
@@ -13,6 +19,7 @@ use super::decision::{Denial, Failure, Opening, PolicyId, Reason};
 use super::name::Name;
 use super::process::Traced;
 use super::query::{Agent, Client, RecordKind};
+pub use id::{EventId, Run};
 
 /// The version of the set of events and of their fields. It rises when a
 /// field goes or changes its meaning; a new event or field leaves it.
@@ -74,13 +81,17 @@ pub enum Event {
         /// From the question's arrival to the answer, microseconds.
         micros: u64,
     },
-    /// Addresses were opened to a client that had not been open to it.
+    /// A name opened addresses to a client that it had not held open.
     LeaseOpened(LeaseTold),
-    /// Addresses that were open to a client stay open for longer.
+    /// A name holds the addresses that it had opened for longer.
     LeaseRefreshed(LeaseTold),
-    /// A lease ran out, and its addresses are closed unless another name of
-    /// the client needs them.
+    /// A name's lease ran out, and its addresses are closed unless another
+    /// name of the client needs them.
     LeaseExpired(LeaseTold),
+    /// The policy permits a name's lease no longer, or an operator closed it.
+    /// Told of at most a thousand names at once; [`Event::PolicyRevoked`] and
+    /// [`Event::OperatorRevoked`] have the number of all.
+    LeaseRevoked(LeaseTold),
     /// A client began to connect to the address that a denied name had got.
     ConnectDenied {
         /// From where to where.
@@ -175,18 +186,22 @@ pub enum Event {
         problems: Vec<String>,
     },
     /// An operator closed leases by hand.
-    LeaseRevoked {
+    OperatorRevoked {
         /// Those of this agent.
         agent: Agent,
         /// Under this name; under every name where there is none.
         name: Option<Name>,
+        /// Leases that ended, one for each client and name.
+        leases: usize,
         /// Kernel elements taken out.
         elements: usize,
         /// Flows that had been admitted, and were ended.
         flows: usize,
     },
     /// What the policy permits no longer was closed.
-    Revoked {
+    PolicyRevoked {
+        /// Leases that ended, one for each client and name.
+        leases: usize,
         /// Kernel elements taken out.
         elements: usize,
         /// Flows that had been admitted, and were ended.
@@ -240,6 +255,12 @@ pub enum Event {
     JournalLost {
         /// How many lines are missing.
         lines: usize,
+    },
+    /// Whoever reads the live events was slower than they came: lines are
+    /// missing here, and are in the journal. One reader alone is told.
+    StreamLost {
+        /// How many lines are missing.
+        lines: u64,
     },
     /// A cap was met; told at most once a second for each cap and client.
     CapReached(Reached),
@@ -312,6 +333,39 @@ impl<R: Report> Report for std::sync::Arc<R> {
 }
 
 impl Event {
+    /// The [code](Self::code) of each kind of event.
+    pub const CODES: [&str; 29] = [
+        "query.answered",
+        "query.empty",
+        "query.denied",
+        "client.unknown",
+        "query.failed",
+        "lease.opened",
+        "lease.refreshed",
+        "lease.expired",
+        "lease.revoked",
+        "connect.denied",
+        "packet.dropped",
+        "packets.summarised",
+        "packets.lost",
+        "traffic.counted",
+        "audit.mode",
+        "policy.loaded",
+        "policy.refused",
+        "policy.revoked",
+        "config.loaded",
+        "config.refused",
+        "operator.revoked",
+        "wall.up",
+        "table.adopted",
+        "table.restored",
+        "table.repaired",
+        "journal.lost",
+        "stream.lost",
+        "cap.reached",
+        "daemon.stopped",
+    ];
+
     /// A stable word for each kind of event.
     pub const fn code(&self) -> &'static str {
         match self {
@@ -333,20 +387,23 @@ impl Event {
             Self::PolicyRefused { .. } => "policy.refused",
             Self::ConfigLoaded { .. } => "config.loaded",
             Self::ConfigRefused { .. } => "config.refused",
-            Self::LeaseRevoked { .. } => "lease.revoked",
-            Self::Revoked { .. } => "policy.revoked",
+            Self::LeaseRevoked(_) => "lease.revoked",
+            Self::OperatorRevoked { .. } => "operator.revoked",
+            Self::PolicyRevoked { .. } => "policy.revoked",
             Self::WallUp { .. } => "wall.up",
             Self::TableAdopted { .. } => "table.adopted",
             Self::TableRestored { .. } => "table.restored",
             Self::TableRepaired { .. } => "table.repaired",
             Self::JournalLost { .. } => "journal.lost",
+            Self::StreamLost { .. } => "stream.lost",
             Self::CapReached(_) => "cap.reached",
             Self::Stopped { .. } => "daemon.stopped",
         }
     }
 
-    /// The JSON fields of the event, without its time stamp.
-    pub fn fields(&self) -> impl Serialize + '_ {
-        Fields::from(self)
+    /// The event as a journal keeps it: one object of JSON. `id` is absent
+    /// where it is told to one reader alone.
+    pub fn line(&self, time: Timestamp, id: Option<EventId>) -> impl Serialize + '_ {
+        Fields::of(self, time, id)
     }
 }

@@ -2,4 +2,6 @@
 //!
 //! Text in, values out: who opens the files is an edge.
 
+pub mod ocsf;
 pub mod record;
+pub mod told;

@@ -14,6 +14,7 @@ mod lapsed;
 mod record;
 pub mod revision;
 mod runs;
+pub mod told;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use self::accounts::Accounts;
 use self::lapsed::Lapsed;
+use self::told::{Held, LeaseTurn, Turn};
 use super::config::LeaseSettings;
 use super::decision::Reason;
 use super::lease::{Generation, Key, Ports, Wanted};
@@ -58,6 +60,7 @@ pub struct Ledger {
     runs: BTreeSet<Key>,
     accounts: Accounts,
     lapsed: Lapsed,
+    held: Held,
 }
 
 /// One lease: who needs it, and until when.
@@ -142,6 +145,7 @@ pub struct Plan {
     next: HashMap<Key, Option<Next>>,
     added: HashMap<Client, u32>,
     added_keys: usize,
+    turns: HashMap<(Client, Name), LeaseTurn>,
 }
 
 /// A lease as it will be.
@@ -174,6 +178,7 @@ impl Ledger {
             runs: BTreeSet::new(),
             accounts: Accounts::default(),
             lapsed: Lapsed::default(),
+            held: Held::default(),
         }
     }
 
@@ -186,22 +191,37 @@ impl Ledger {
     pub fn plan(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<Ttl, Reason> {
         let term = Term::of(wanted, &self.settings, now);
         self.count(plan, now, wanted)?;
+        let mut turn = None;
         for key in wanted.keys() {
             for piece in self.pieces(plan, key, now) {
                 let holder = Holder::of(wanted, term.until);
                 let next = match self.lease(plan, &piece, now) {
-                    None => self.anew(plan, &piece, Lease { account: wanted.client, holders: vec![holder] }, now),
+                    None => {
+                        turn = Some(Turn::Opened);
+                        self.anew(plan, &piece, Lease { account: wanted.client, holders: vec![holder] }, now)
+                    }
                     Some(lease) if lease.is_held_by(&holder, term.needed_until) => continue,
-                    Some(lease) => lease.clone().held_also_by(holder, now),
+                    Some(lease) => {
+                        turn = turn.max(lease.turn(&holder, now));
+                        lease.clone().held_also_by(holder, now)
+                    }
                 };
                 plan.next.insert(piece, Some(next));
             }
         }
+        if let Some(turn) = turn {
+            plan.note(turn, wanted, term.until);
+        }
         Ok(term.answer_ttl)
     }
 
-    /// Writes down what the kernel has acknowledged.
-    pub fn commit(&mut self, plan: Plan) {
+    /// Writes down what the kernel has acknowledged, and says what it means
+    /// for whose names.
+    pub fn commit(&mut self, plan: Plan) -> Vec<LeaseTurn> {
+        let turns: Vec<_> = plan.turns.into_values().collect();
+        for LeaseTurn { client, name, addresses, until, .. } in &turns {
+            self.held.hold(*client, name, addresses, *until);
+        }
         for (key, next) in plan.next {
             let before = self.take_out(&key);
             self.accounts.replace(before.as_ref(), next.as_ref().map(|next| &next.lease));
@@ -210,6 +230,7 @@ impl Ledger {
                 self.enter(key, lease);
             }
         }
+        turns
     }
 
     fn enter(&mut self, key: Key, lease: Lease) {
@@ -238,6 +259,11 @@ impl Ledger {
             }
         }
         expired
+    }
+
+    /// The names whose leases have run out since this was last asked.
+    pub fn expired_names(&mut self, now: Moment) -> Vec<LeaseTurn> {
+        self.held.expire(now)
     }
 
     /// Everything that has to be in the kernel now.

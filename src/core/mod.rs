@@ -17,6 +17,7 @@ pub mod lease;
 pub mod ledger;
 pub mod name;
 pub mod policy;
+pub mod printable;
 pub mod problem;
 pub mod process;
 pub mod query;

@@ -1,5 +1,6 @@
 //! What the daemon tells its operator.
 
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::core::event::{Event, Report};
 use crate::core::query::{Client, PortRange};
 use crate::gate::InForce;
 use crate::journal::Journal;
-use crate::nft::firewall::{Firewall, LeaseView, Selection, StaticView, Withdrawn};
+use crate::nft::firewall::{Closed, Firewall, LeaseView, Selection, StaticView, Withdrawn};
 use crate::nft::inspect;
 
 /// The running daemon, as the control interface sees it. It exists once the
@@ -73,6 +74,11 @@ impl DaemonHouse {
     }
 }
 
+/// The path as somebody elsewhere has to write it.
+fn whole(path: &Path) -> String {
+    absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 fn named(view: &StaticView) -> String {
     format!("{} {}/{}", view.grant.addresses(), spell(view.grant.ports), view.grant.protocol)
 }
@@ -101,6 +107,7 @@ impl House for DaemonHouse {
             interfaces: interfaces.iter().map(|interface| interface.as_str().to_owned()).collect(),
             listen: config.dns.listen.iter().map(ToString::to_string).collect(),
             upstream: config.dns.upstream.iter().map(ToString::to_string).collect(),
+            journal: config.journal.path.as_deref().map(whole),
             policy: config.policy.path.display().to_string(),
             policies: self.in_force.load().policy.len(),
             policy_mode: config.policy.mode.as_str().to_owned(),
@@ -147,8 +154,8 @@ impl House for DaemonHouse {
             named_by_policy: self.firewall.statics().await.iter().filter(is_theirs).map(named).collect(),
         };
         if report.found() {
-            let (elements, flows) = (closed.elements, closed.flows);
-            self.journal.report(Event::LeaseRevoked { agent, name, elements, flows });
+            let Closed { leases, elements, flows } = closed;
+            self.journal.report(Event::OperatorRevoked { agent, name, leases, elements, flows });
         }
         Ok(report)
     }

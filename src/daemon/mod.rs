@@ -9,6 +9,7 @@ mod adoption;
 mod audit;
 mod background;
 mod house;
+mod naming;
 mod reading;
 mod reload;
 mod service;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 use self::adoption::Adoption;
 use self::background::Background;
 use self::house::DaemonHouse;
+use self::naming::Naming;
 use self::reading::{Fingerprint, Present};
 use self::reload::{Parts, Reloader};
 use self::service::ServiceManager;
@@ -101,7 +103,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let background = Background::start()?;
     let settings = config.policy.clone();
     let (loaded, fingerprint) = background.first(move || first_policy(&settings)).map_err(io::Error::other)??;
-    let journal = Arc::new(Journal::open(config.journal.path.as_deref())?);
+    let journal = Arc::new(Journal::open(config.journal.path.as_deref().map(|path| (path, config.journal.rotation)))?);
     let runtime = Runtime::new()?;
     let result = runtime.block_on(stand(&config, file, loaded, fingerprint, background, &journal));
     journal.close();
@@ -135,12 +137,12 @@ async fn stand(
         mode: config.wall.mode.clone(),
         protect,
     };
-    let firewall = Firewall::start(setup, wall.adopted, Arc::clone(journal))?;
+    let identities = Arc::new(Identities::new(&config.clients));
+    let clients = Clients::new(Arc::clone(&identities));
+    let firewall = Firewall::start(setup, wall.adopted, Naming::new(clients.clone(), Arc::clone(journal)))?;
 
     let _alive = OnDrop(tokio::spawn(service.clone().keep_alive(firewall.clone())));
 
-    let identities = Arc::new(Identities::new(&config.clients));
-    let clients = Clients::new(Arc::clone(&identities));
     let policy = Arc::new(loaded.policy);
     let in_force = Arc::new(ArcSwap::from_pointee(InForce {
         policy: Arc::clone(&policy),

@@ -331,13 +331,17 @@ impl Reloader {
         }
         ruled?;
         let named = named?;
-        Ok(Closed { elements: named.elements + leased.elements, flows: named.flows + leased.flows })
+        Ok(Closed {
+            leases: leased.leases,
+            elements: named.elements + leased.elements,
+            flows: named.flows + leased.flows,
+        })
     }
 
     fn tell(&self, closed: Closed) {
-        let Closed { elements, flows } = closed;
-        if elements + flows > 0 {
-            self.parts.journal.report(Event::Revoked { elements, flows });
+        let Closed { leases, elements, flows } = closed;
+        if leases + elements + flows > 0 {
+            self.parts.journal.report(Event::PolicyRevoked { leases, elements, flows });
         }
     }
 }

@@ -196,11 +196,13 @@ impl Counters {
             | Event::PolicyRefused { .. }
             | Event::ConfigLoaded { .. }
             | Event::ConfigRefused { .. }
-            | Event::LeaseRevoked { .. }
-            | Event::Revoked { .. }
+            | Event::LeaseRevoked(_)
+            | Event::OperatorRevoked { .. }
+            | Event::PolicyRevoked { .. }
             | Event::WallUp { .. }
             | Event::TableAdopted { .. }
             | Event::JournalLost { .. }
+            | Event::StreamLost { .. }
             | Event::Stopped { .. } => {}
         }
     }

@@ -1,30 +1,43 @@
 //! What an event looks like: as a line of JSON, and as a line for people.
 
+use std::io::{self, Write};
 use std::{fmt, iter};
 
+use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Serializer;
+use serde_json::ser::Formatter;
 
-use super::writer::Entry;
 use crate::core::cap::Reached;
 use crate::core::decision::PolicyId;
-use crate::core::event::{Event, Flow, LeaseTold, Subject};
+use crate::core::event::{Event, EventId, Flow, LeaseTold, Subject};
+use crate::core::printable;
 use crate::core::process::Traced;
 use crate::core::query::{Agent, Client};
 
-/// Appends `entry` to `lines` as JSON: `time` first (RFC 3339, UTC,
-/// microseconds), then the event's own fields.
-pub(super) fn append_json(lines: &mut Vec<u8>, entry: &Entry) -> Result<(), serde_json::Error> {
-    #[derive(Serialize)]
-    struct Line<F> {
-        time: String,
-        #[serde(flatten)]
-        fields: F,
+/// Octets that most lines have at most.
+const USUAL: usize = 384;
+
+/// `event` as one line of JSON with its end. Nothing in it can steer a
+/// terminal: whoever reads a journal may do so with `cat`.
+pub(super) fn json(event: &Event, time: Timestamp, id: Option<EventId>) -> serde_json::Result<Vec<u8>> {
+    let mut line = Vec::with_capacity(USUAL);
+    event.line(time, id).serialize(&mut Serializer::with_formatter(&mut line, Plain))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Writes the characters that steer a terminal as escapes. JSON itself asks for
+/// that below U+0020 alone.
+struct Plain;
+
+impl Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.is_ascii() && !fragment.contains('\u{7f}') {
+            return writer.write_all(fragment.as_bytes());
+        }
+        writer.write_all(printable::json_line(fragment).as_bytes())
     }
-    let start = lines.len();
-    let line = Line { time: format!("{:.6}", entry.time), fields: entry.event.fields() };
-    serde_json::to_writer(&mut *lines, &line).inspect_err(|_| lines.truncate(start))?;
-    lines.push(b'\n');
-    Ok(())
 }
 
 /// An event in one line for people.
@@ -105,14 +118,16 @@ impl fmt::Display for Spoken<'_> {
                 write!(formatter, "configuration {path} is refused, the one in force stays")?;
                 listed(formatter, ": ", problems.iter().map(|problem| problem.escape_debug()))
             }
-            Event::LeaseRevoked { agent, name, elements, flows } => {
+            Event::LeaseRevoked(told) => write!(formatter, "revoked {}", Told(told)),
+            Event::OperatorRevoked { agent, name, leases, elements, flows } => {
                 write!(formatter, "closed by hand: {agent}'s leases")?;
                 listed(formatter, " of ", name.iter())?;
-                write!(formatter, ", {elements} elements, {flows} flows")
+                write!(formatter, ", {leases} names, {elements} elements, {flows} flows")
             }
-            Event::Revoked { elements, flows } => {
-                write!(formatter, "the policy closed what it no longer permits: {elements} elements, {flows} flows")
-            }
+            Event::PolicyRevoked { leases, elements, flows } => write!(
+                formatter,
+                "the policy closed what it no longer permits: {leases} names, {elements} elements, {flows} flows"
+            ),
             Event::WallUp { table, mode, listen } => {
                 write!(formatter, "the wall is up: {mode}, nftables table {table}")?;
                 listed(formatter, ", answering on ", listen.iter())
@@ -131,6 +146,7 @@ impl fmt::Display for Spoken<'_> {
                  {removed} elements taken out, {restored} put back, {flows} flows ended"
             ),
             Event::JournalLost { lines } => write!(formatter, "{lines} lines of the journal were lost"),
+            Event::StreamLost { lines } => write!(formatter, "{lines} lines came too fast for their reader"),
             Event::CapReached(Reached { cap, party, count }) => {
                 match (&party.agent, party.client) {
                     (Some(agent), Some(client)) => write!(formatter, "{agent} ({client})")?,

@@ -1,5 +1,6 @@
-//! The journal: every event becomes one JSON line in a file, one line for
-//! people on standard error, and a step of the counters.
+//! The journal: every event becomes one JSON line, the same in a file and in
+//! the live stream; one line for people on standard error; and a step of the
+//! counters.
 //!
 //! An answer never waits for a disk. [`Journal::report`] counts, puts the
 //! event into a bounded queue and returns; a thread of its own writes. When
@@ -8,14 +9,14 @@
 
 mod counters;
 mod denials;
+mod file;
 mod line;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -29,8 +30,13 @@ use self::counters::Counters;
 pub use self::counters::{QueryTotals, TableTotals};
 use self::denials::DenialTable;
 pub use self::denials::{DenialRow, DenialTotal, Denials};
+pub use self::file::numbered;
+use self::file::{JournalFile, Lines};
+use self::stream::Begins;
+pub use self::stream::Stream;
 use self::writer::{Entry, Writer};
-use crate::core::event::{Event, Report};
+use crate::core::config::Rotation;
+use crate::core::event::{Event, Report, Run};
 use crate::core::query::Client;
 
 /// Events that may wait for the disk: at 10,000 queries a second, most of a
@@ -48,6 +54,7 @@ pub struct Journal {
     written: Mutex<Receiver<()>>,
     counters: Arc<Counters>,
     denials: Mutex<DenialTable>,
+    streams: Begins,
 }
 
 /// Why the journal could not be opened.
@@ -67,25 +74,29 @@ pub enum Error {
 }
 
 impl Journal {
-    /// Opens the journal: appends to the file at `path` (created with mode
-    /// 0640, its folder with 0750), or only writes to standard error where
-    /// there is none.
+    /// Opens the journal: appends to the file at this path (created with mode
+    /// 0640, its folder with 0750) and turns it over as the rotation says, or
+    /// only writes to standard error where there is none.
     ///
     /// # Errors
     /// When the file cannot be appended to, or no thread can be started.
-    pub fn open(path: Option<&Path>) -> Result<Self, Error> {
-        let Some(path) = path else {
+    pub fn open(file: Option<(&Path, Rotation)>) -> Result<Self, Error> {
+        let Some((path, rotation)) = file else {
             return Self::start(None, QUEUE);
         };
-        let file = append_to(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let file = JournalFile::open(path, rotation);
+        let file = file.map_err(|source| Error::File { path: path.to_owned(), source })?;
         Self::start(Some(Box::new(file)), QUEUE)
     }
 
-    fn start(file: Option<Box<dyn Write + Send>>, capacity: usize) -> Result<Self, Error> {
+    fn start(file: Option<Box<dyn Lines>>, capacity: usize) -> Result<Self, Error> {
         let (queue, entries) = sync_channel(capacity);
         let (finished, written) = sync_channel(1);
         let counters = Arc::new(Counters::new());
-        let writer = Writer::new(entries, file, Arc::clone(&counters));
+        let (told, streams) = stream::stream();
+        let started = u32::try_from(Timestamp::now().as_second()).unwrap_or(0);
+        let run = Run::new(started, rand::random());
+        let writer = Writer::new(entries, run, file, told, Arc::clone(&counters));
         let run = move || {
             writer.run();
             // Nobody may be waiting for it.
@@ -97,7 +108,13 @@ impl Journal {
             written: Mutex::new(written),
             counters,
             denials: Mutex::new(DenialTable::default()),
+            streams,
         })
+    }
+
+    /// The events from now on, each as its line in the file.
+    pub fn stream(&self) -> Stream {
+        self.streams.begin()
     }
 
     /// How many queries ended how.
@@ -169,11 +186,4 @@ impl Drop for Journal {
             self.close();
         }
     }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-    }
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }

@@ -1,5 +1,7 @@
 //! What the journal promises.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
@@ -28,6 +30,13 @@ fn failed() -> Event {
     Event::QueryFailed { subject, failure: Failure::UpstreamSilent, micros: 4_000_000 }
 }
 
+/// Never turned over.
+const ONE_FILE: Rotation = Rotation { max_size: u64::MAX, max_age: Duration::from_secs(u32::MAX as u64), keep: 1 };
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
 fn lines(path: &Path) -> Vec<serde_json::Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -37,7 +46,7 @@ fn every_event_is_one_json_line_in_a_file_others_cannot_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log/events.jsonl");
     for _ in 0..2 {
-        let journal = Journal::open(Some(&path)).unwrap();
+        let journal = Journal::open(Some((&path, ONE_FILE))).unwrap();
         journal.report(denied(Some("claude"), "telemetry.example.com"));
         journal.report(Event::Stopped { cause: "SIGTERM" });
         journal.close();
@@ -59,14 +68,10 @@ struct StuckDisk {
     file: File,
 }
 
-impl Write for StuckDisk {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+impl Lines for StuckDisk {
+    fn append(&mut self, lines: &[u8], _now: Timestamp) -> io::Result<()> {
         let _ = self.go.recv();
-        self.file.write(octets)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.file.write_all(lines)
     }
 }
 
@@ -99,21 +104,19 @@ fn a_stuck_disk_holds_no_answer_and_the_loss_is_told() {
 /// A disk that is full, once.
 struct FullOnce {
     failed: bool,
-    file: File,
+    path: PathBuf,
+    file: JournalFile,
 }
 
-impl Write for FullOnce {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+impl Lines for FullOnce {
+    fn append(&mut self, lines: &[u8], now: Timestamp) -> io::Result<()> {
         if self.failed {
-            return self.file.write(octets);
+            return self.file.append(lines, now);
         }
         self.failed = true;
-        self.file.write_all(octets.get(..10).unwrap_or_default())?;
+        append_to(&self.path)?.write_all(&lines[..10])?;
+        self.file = JournalFile::open(&self.path, ONE_FILE)?;
         Err(io::ErrorKind::StorageFull.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -121,7 +124,8 @@ impl Write for FullOnce {
 fn a_torn_line_spoils_no_other_and_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.jsonl");
-    let full = FullOnce { failed: false, file: append_to(&path).unwrap() };
+    let file = JournalFile::open(&path, ONE_FILE).unwrap();
+    let full = FullOnce { failed: false, path: path.clone(), file };
     let journal = Journal::start(Some(Box::new(full)), 16).unwrap();
     journal.report(failed());
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -179,6 +183,176 @@ fn the_metrics_name_every_outcome_before_it_happens() {
 
 #[test]
 fn a_journal_that_cannot_be_written_says_which_file() {
-    let error = Journal::open(Some(Path::new("/proc/cedarwall/events.jsonl"))).unwrap_err().to_string();
+    let error = Journal::open(Some((Path::new("/proc/cedarwall/events.jsonl"), ONE_FILE))).unwrap_err().to_string();
     assert!(error.contains("/proc/cedarwall/events.jsonl") && error.contains("[journal]"), "{error}");
+}
+
+#[test]
+fn ids_say_the_order_of_the_file_over_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    for _ in 0..2 {
+        let journal = Journal::open(Some((&path, ONE_FILE))).unwrap();
+        (0..40).for_each(|_| journal.report(failed()));
+        journal.close();
+        // Two starts in one second are told apart, and ordered by chance alone.
+        thread::sleep(Duration::from_millis(1001));
+    }
+    let ids: Vec<_> = lines(&path).iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), 80);
+    assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn the_stream_has_the_lines_of_the_file_octet_by_octet() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let journal = Journal::open(Some((&path, ONE_FILE))).unwrap();
+    let mut streams = [journal.stream(), journal.stream()];
+    journal.report(denied(Some("claude"), "telemetry.example.com"));
+    journal.report(Event::PolicyLoaded { path: "a\u{9b}31m\u{202e}b\u{7f}".into(), policies: 1, warnings: Vec::new() });
+    journal.report(failed());
+    journal.close();
+    for stream in &mut streams {
+        let mut told = Vec::new();
+        while let Some(line) = stream.next().await {
+            told.extend_from_slice(&line);
+        }
+        assert_eq!(String::from_utf8(told).unwrap(), fs::read_to_string(&path).unwrap());
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.chars().any(|character| character != '\n' && crate::core::printable::steers(character)), "{text:?}");
+    assert_eq!(lines(&path)[1]["path"], "a\u{9b}31m\u{202e}b\u{7f}");
+    assert!(journal.stream().next().await.is_none(), "a closed journal has no stream");
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_nobody_and_is_told_what_it_missed() {
+    let journal = Journal::start(None, 100_000).unwrap();
+    let (mut slow, mut fast) = (journal.stream(), journal.stream());
+    let reading = tokio::spawn(async move {
+        let mut lines = Vec::new();
+        while let Some(line) = fast.next().await {
+            lines.push(line);
+        }
+        lines
+    });
+    for _ in 0..20 {
+        (0..500).for_each(|_| journal.report(failed()));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::task::spawn_blocking(move || journal.close()).await.unwrap();
+    assert_eq!(reading.await.unwrap().len(), 10_000, "who keeps up misses nothing");
+
+    let (mut told, mut lost) = (0, 0);
+    while let Some(line) = slow.next().await {
+        let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        if line["event"] == "stream.lost" {
+            assert_eq!(line.get("id"), None);
+            lost += line["count"].as_u64().unwrap();
+        } else {
+            told += 1;
+        }
+    }
+    assert!(lost > 0 && told + lost == 10_000, "{told} told, {lost} lost");
+}
+
+/// A line of 100 octets that happened so many seconds after the first.
+fn hundred(number: u32, seconds: i64) -> (Vec<u8>, Timestamp) {
+    let time = Timestamp::from_second(1_767_258_000 + seconds).unwrap();
+    let line = format!("{{\"time\":\"{time:.6}\",\"event\":\"query.failed\",\"count\":{number}}}");
+    (format!("{line:<99}\n").into_bytes(), time)
+}
+
+fn file(path: &Path, max_size: u64, keep: u32) -> JournalFile {
+    let rotation = Rotation { max_size, max_age: Duration::from_secs(3600), keep };
+    JournalFile::open(path, rotation).unwrap()
+}
+
+fn append(file: &mut JournalFile, number: u32, seconds: i64) {
+    let (line, time) = hundred(number, seconds);
+    file.append(&line, time).unwrap();
+}
+
+/// The count of the first event of each file, the newest first.
+fn firsts(path: &Path) -> Vec<u64> {
+    let files = std::iter::once(path.to_owned()).chain((1..9).map(|number| numbered(path, number)));
+    files.filter(|path| path.exists()).map(|path| lines(&path)[0]["count"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_file_that_is_full_or_old_gives_way_and_so_many_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let mut journal = file(&path, 1000, 2);
+    (0..35).for_each(|number| append(&mut journal, number, 0));
+    assert_eq!(firsts(&path), [30, 20, 10], "no line is between two files, and the oldest file went");
+    assert!([&path, &numbered(&path, 1)].iter().all(|path| fs::metadata(path).unwrap().len() <= 1000));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+
+    append(&mut journal, 35, 3600);
+    assert_eq!(firsts(&path), [30, 20, 10], "an hour is not more than an hour");
+    append(&mut journal, 36, 3601);
+    assert_eq!(firsts(&path), [36, 30, 20]);
+    // A daemon that starts knows how old the file is, and that fewer are kept.
+    let mut journal = file(&path, 1000, 1);
+    append(&mut journal, 37, 3601 + 3601);
+    assert_eq!(firsts(&path), [37, 36]);
+    let mut journal = file(&path, 1000, 0);
+    append(&mut journal, 38, 3601 + 2 * 3601);
+    assert_eq!(firsts(&path), [38]);
+}
+
+#[test]
+fn a_file_that_somebody_removed_moved_or_emptied_costs_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let mut journal = file(&path, 1000, 3);
+    append(&mut journal, 0, 0);
+    fs::remove_file(&path).unwrap();
+    append(&mut journal, 1, 0);
+    assert_eq!(firsts(&path), [1]);
+    let elsewhere = folder.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    append(&mut journal, 2, 0);
+    assert_eq!((firsts(&path), lines(&elsewhere).len()), (vec![2], 1));
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    append(&mut journal, 3, 0);
+    assert_eq!(firsts(&path), [3]);
+}
+
+#[test]
+fn what_keeps_a_file_from_giving_way_costs_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    // A folder that is not empty cannot be renamed over.
+    fs::create_dir_all(numbered(&path, 1).join("in the way")).unwrap();
+    let mut journal = file(&path, 1000, 1);
+    (0..25).for_each(|number| append(&mut journal, number, 0));
+    assert_eq!(lines(&path).len(), 25);
+    // The whole folder is gone, and with it all that could be renamed.
+    fs::remove_dir_all(folder.path()).unwrap();
+    append(&mut journal, 25, 0);
+}
+
+#[test]
+fn a_half_line_that_a_killed_daemon_left_spoils_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    fs::write(&path, "{\"time\":\"2026-01-01T00:0").unwrap();
+    append(&mut file(&path, 1000, 1), 7, 0);
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.lines().nth(1).unwrap().contains("\"count\":7}"), "{text}");
+}
+
+#[test]
+fn a_pipe_is_written_to_and_never_turned_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let mut journal = file(&path, 1000, 2);
+    (0..30).for_each(|number| append(&mut journal, number, 7200 * i64::from(number)));
+    assert!(!numbered(&path, 1).exists());
 }

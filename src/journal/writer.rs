@@ -1,14 +1,15 @@
 //! The thread that writes: the only part of the journal that may block.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use jiff::Timestamp;
 
 use super::counters::Counters;
+use super::file::Lines;
 use super::line;
-use crate::core::event::Event;
+use super::stream::Told;
+use crate::core::event::{Event, EventId, Run};
 
 /// An event, and when it happened.
 #[derive(Debug)]
@@ -17,11 +18,15 @@ pub(super) struct Entry {
     pub(super) event: Event,
 }
 
-/// Takes entries from the queue and writes them to the file and to standard
-/// error.
+/// Takes entries from the queue, gives each its id, and tells it to the file,
+/// to whoever reads the stream, and to standard error.
 pub(super) struct Writer {
     entries: Receiver<Entry>,
-    file: Option<Box<dyn Write + Send>>,
+    run: Run,
+    /// The number of the last event.
+    number: u64,
+    file: Option<Box<dyn Lines>>,
+    stream: Told,
     counters: Arc<Counters>,
     /// Lost lines that the journal has already told of.
     told: u64,
@@ -31,16 +36,37 @@ pub(super) struct Writer {
     lines: Vec<u8>,
     /// How many lines that is.
     waiting: u64,
-    /// The last write failed, perhaps in the middle of a line.
-    torn: bool,
+    /// The last write failed.
+    failing: bool,
+    /// When the last event happened.
+    last: Timestamp,
 }
 
 /// Lines are written together up to this many octets.
 const BATCH: usize = 64 * 1024;
 
 impl Writer {
-    pub(super) fn new(entries: Receiver<Entry>, file: Option<Box<dyn Write + Send>>, counters: Arc<Counters>) -> Self {
-        Self { entries, file, counters, told: 0, telling: None, lines: Vec::new(), waiting: 0, torn: false }
+    pub(super) fn new(
+        entries: Receiver<Entry>,
+        run: Run,
+        file: Option<Box<dyn Lines>>,
+        stream: Told,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            entries,
+            run,
+            number: 0,
+            file,
+            stream,
+            counters,
+            told: 0,
+            telling: None,
+            lines: Vec::new(),
+            waiting: 0,
+            failing: false,
+            last: Timestamp::UNIX_EPOCH,
+        }
     }
 
     /// Writes until the queue is closed and empty.
@@ -87,14 +113,24 @@ impl Writer {
 
     fn add(&mut self, entry: &Entry) {
         tell(&entry.event);
-        if self.file.is_none() {
+        let id = self.next_id();
+        self.last = entry.time;
+        if self.file.is_none() && !self.stream.has_readers() {
             return;
         }
-        if line::append_json(&mut self.lines, entry).is_ok() {
+        let Ok(line) = line::json(&entry.event, entry.time, Some(id)) else {
+            return self.counters.lose(1);
+        };
+        if self.file.is_some() {
+            self.lines.extend_from_slice(&line);
             self.waiting += 1;
-        } else {
-            self.counters.lose(1);
         }
+        self.stream.tell(line);
+    }
+
+    fn next_id(&mut self) -> EventId {
+        self.number += 1;
+        self.run.event(self.number)
     }
 
     fn flush(&mut self) {
@@ -102,12 +138,9 @@ impl Writer {
         if self.lines.is_empty() {
             return;
         }
-        if self.torn {
-            self.lines.insert(0, b'\n');
-        }
-        let written = file.write_all(&self.lines).and_then(|()| file.flush());
+        let written = file.append(&self.lines, self.last);
         if let Err(error) = &written {
-            if !self.torn {
+            if !self.failing {
                 tracing::error!("cannot write to the journal: {error}");
             }
             self.counters.lose(self.waiting);
@@ -115,7 +148,7 @@ impl Writer {
             self.told = self.telling.unwrap_or(self.told);
         }
         self.telling = None;
-        self.torn = written.is_err();
+        self.failing = written.is_err();
         self.lines.clear();
         self.waiting = 0;
     }
@@ -131,24 +164,27 @@ fn tell(event: &Event) {
         | Event::PacketsLost { .. }
         | Event::AuditMode { .. }
         | Event::CapReached(_)
+        | Event::StreamLost { .. }
         | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
         Event::PolicyRefused { .. } | Event::ConfigRefused { .. } => tracing::error!("{line}"),
         Event::PolicyLoaded { .. }
         | Event::ConfigLoaded { .. }
-        | Event::LeaseRevoked { .. }
-        | Event::Revoked { .. }
+        | Event::LeaseRevoked(_)
+        | Event::OperatorRevoked { .. }
+        | Event::PolicyRevoked { .. }
         | Event::QueryAnswered { .. }
         | Event::QueryEmpty { .. }
         | Event::QueryDenied { .. }
-        | Event::LeaseOpened(_)
-        | Event::LeaseExpired(_)
         | Event::ConnectDenied { .. }
         | Event::PacketDropped { .. }
         | Event::PacketsSummarised { .. }
         | Event::TableAdopted { .. }
         | Event::WallUp { .. }
         | Event::Stopped { .. } => tracing::info!("{line}"),
-        Event::LeaseRefreshed(_) | Event::TrafficCounted { .. } => tracing::debug!("{line}"),
+        // The answer to the question has said so already.
+        Event::LeaseOpened(_) | Event::LeaseRefreshed(_) | Event::LeaseExpired(_) | Event::TrafficCounted { .. } => {
+            tracing::debug!("{line}")
+        }
     }
 }

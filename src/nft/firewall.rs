@@ -128,6 +128,8 @@ pub struct Withdrawn {
 /// What a change of policy has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Closed {
+    /// Leases that ended, one for each client and name.
+    pub leases: usize,
     /// Elements taken out of the kernel's sets.
     pub elements: usize,
     /// Flows that had been admitted.

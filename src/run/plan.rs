@@ -151,7 +151,7 @@ pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, u
          allow_ranges = [{ranges}]\ntable = {table}\n\n\
          [[client]]\naddress = [{client}]\nagent = {agent}\n\n\
          [control]\nsocket = {socket}\n\n\
-         [journal]\npath = {journal}\n",
+         [journal]\npath = {journal}\nmax_size = \"1000GB\"\nmax_age = \"8760h\"\n",
         listen = quoted(&format!("{}:53", addresses.wall)),
         deny = word(&settings.deny),
         policy = quoted(&settings.policy.to_string_lossy()),

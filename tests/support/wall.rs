@@ -28,6 +28,8 @@ pub struct Setup<'a> {
     pub upstream: &'a [&'a str],
     /// Lines of `[names]`.
     pub names: &'a str,
+    /// Lines added to `[journal]`.
+    pub journal: &'a str,
 }
 
 /// The two permits of the story, and the catch-all forbid left out: the
@@ -52,6 +54,7 @@ impl Default for Setup<'_> {
             lease: "",
             upstream: &["udp://198.51.100.53:53"],
             names: "",
+            journal: "",
         }
     }
 }
@@ -193,6 +196,7 @@ agent = "claude"
 socket = "{socket}"
 [journal]
 path = "{journal}"
+{journal_lines}
 "#,
         upstream = upstream.join(", "),
         dns = setup.dns,
@@ -201,6 +205,7 @@ path = "{journal}"
         wall = setup.wall,
         lease = setup.lease,
         names = setup.names,
+        journal_lines = setup.journal,
         socket = lab.path("control.sock").display(),
         journal = lab.path("events.jsonl").display(),
     )

@@ -1,7 +1,7 @@
 //! From one configuration to the next while the daemon runs: what takes effect
 //! at once, and what has to wait for the next start.
 
-use super::{Config, Dns, LeaseSettings, PolicySettings, Wall};
+use super::{Config, Dns, Journal, LeaseSettings, PolicySettings, Rotation, Wall};
 
 /// A configuration that can be carried out by a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Config {
             names: waiting.keep("names", &self.names, names),
             clients,
             control: waiting.keep("control.socket", &self.control, control),
-            journal: waiting.keep("journal.path", &self.journal, journal),
+            journal: waiting.journal(&self.journal, journal),
         };
         Step { config, waiting: waiting.0 }
     }
@@ -106,6 +106,20 @@ impl Waiting {
                 &running.dns_packets_per_second,
                 dns_packets_per_second,
             ),
+        }
+    }
+
+    /// The file is opened once, and turned over by whoever writes to it.
+    fn journal(&mut self, running: &Journal, wanted: Journal) -> Journal {
+        let Journal { path, rotation: Rotation { max_size, max_age, keep } } = wanted;
+        let now = running.rotation;
+        Journal {
+            path: self.keep("journal.path", &running.path, path),
+            rotation: Rotation {
+                max_size: self.keep("journal.max_size", &now.max_size, max_size),
+                max_age: self.keep("journal.max_age", &now.max_age, max_age),
+                keep: self.keep("journal.keep", &now.keep, keep),
+            },
         }
     }
 
@@ -183,7 +197,7 @@ agent = "claude"
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
             ("[control]", "[control]\nsocket = \"/run/other.sock\""),
-            ("[journal]", "[journal]\npath = \"events.jsonl\""),
+            ("[journal]", "[journal]\npath = \"events.jsonl\"\nmax_size = \"7MB\"\nmax_age = \"7h\"\nkeep = 3"),
         ]);
         let expected = [
             "dns.listen",
@@ -205,6 +219,9 @@ agent = "claude"
             "names",
             "control.socket",
             "journal.path",
+            "journal.max_size",
+            "journal.max_age",
+            "journal.keep",
         ];
         assert_eq!(waiting, expected);
         assert_eq!(after, config(ToOwned::to_owned));

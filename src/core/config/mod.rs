@@ -335,4 +335,23 @@ pub struct Control {
 pub struct Journal {
     /// The file of JSON lines; `None`: standard error only.
     pub path: Option<PathBuf>,
+    /// When it gives way to a new one.
+    pub rotation: Rotation,
+}
+
+/// When a file of the journal gives way to a new one, and how many are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Octets a file may have.
+    pub max_size: u64,
+    /// How old its first event may be.
+    pub max_age: Duration,
+    /// How many files are kept besides the one that is written to.
+    pub keep: u32,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { max_size: 64_000_000, max_age: Duration::from_secs(24 * 60 * 60), keep: 7 }
+    }
 }

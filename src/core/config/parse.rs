@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use self::table::{Document, Spotted, Table};
 use self::value::{
-    agent, client, duration, file_path, interface, keyword, listener, range, socket_path, table_name, upstream,
+    agent, client, duration, file_path, interface, keyword, listener, range, size, socket_path, table_name, upstream,
 };
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Journal, LeaseSettings, Mode,
-    NameLimits, PacketVerdict, PolicyMode, PolicySettings, TableName, Upstream, Wall,
+    NameLimits, PacketVerdict, PolicyMode, PolicySettings, Rotation, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 use crate::core::sinkhole;
@@ -47,7 +47,7 @@ const TABLES: [(&str, &[&str]); 8] = [
     ("lease", &["min", "max", "grace", "per_client", "set_size", "per_name", "total"]),
     ("client", &["address", "agent"]),
     ("control", &["socket"]),
-    ("journal", &["path"]),
+    ("journal", &["path", "max_size", "max_age", "keep"]),
     ("names", &["per_minute", "octets_per_minute", "bits_per_minute"]),
 ];
 
@@ -281,7 +281,12 @@ fn control(table: &Table<'_>) -> Option<Control> {
 }
 
 fn journal(table: &Table<'_>) -> Option<Journal> {
-    Some(Journal { path: table.text("path", |text| file_path(text).map(Some)).or(None)? })
+    let path = table.text("path", |text| file_path(text).map(Some)).or(None);
+    let usual = Rotation::default();
+    let max_size = table.text("max_size", size(100_000, 1_000_000_000_000)).or(usual.max_size);
+    let max_age = table.text("max_age", duration(MINUTE, 8760 * HOUR)).or(usual.max_age);
+    let keep = table.number("keep", 0..=1000).or(usual.keep);
+    Some(Journal { path: path?, rotation: Rotation { max_size: max_size?, max_age: max_age?, keep: keep? } })
 }
 
 fn refuse_empty<T>(table: &Table<'_>, key: &'static str, items: &[Spotted<T>]) {

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 
-use super::{Event, Flow, LeaseTold, Subject};
+use super::{Event, EventId, Flow, LeaseTold, Subject, VERSION};
 use crate::core::cap::Reached;
 use crate::core::decision::{Denial, Opening, PolicyId};
 use crate::core::name::Name;
@@ -14,6 +15,10 @@ use crate::core::query::{Agent, Client};
 /// Every field any event has.
 #[derive(Default, Serialize)]
 pub(super) struct Fields<'a> {
+    time: Micros,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<EventId>,
+    version: u32,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
@@ -99,10 +104,20 @@ pub(super) struct Fields<'a> {
     packets: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "duration", skip_serializing_if = "Option::is_none")]
     millis: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
+}
+
+/// A point in time as RFC 3339 has it, in UTC, with microseconds.
+#[derive(Default)]
+struct Micros(Timestamp);
+
+impl Serialize for Micros {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.6}", self.0))
+    }
 }
 
 /// What audit mode let through.
@@ -119,6 +134,10 @@ impl<'a> From<&'a Denial> for WouldDeny<'a> {
 }
 
 impl<'a> Fields<'a> {
+    pub(super) fn of(event: &'a Event, time: Timestamp, id: Option<EventId>) -> Self {
+        Self { time: Micros(time), id, version: VERSION, ..Self::from(event) }
+    }
+
     fn about(code: &'static str, subject: &'a Subject) -> Self {
         Self {
             event: code,
@@ -152,8 +171,8 @@ impl<'a> Fields<'a> {
             agent: agent.as_ref().map(Agent::as_str),
             hostname: Some(name.as_str()),
             opened: Some(addresses),
-            ports: Some(openings.iter().map(Opening::to_string).collect()),
-            seconds: Some(*seconds),
+            ports: (!openings.is_empty()).then(|| openings.iter().map(Opening::to_string).collect()),
+            seconds: (*seconds > 0).then_some(*seconds),
             ..Self::default()
         }
     }
@@ -198,9 +217,10 @@ impl<'a> From<&'a Event> for Fields<'a> {
             Event::QueryFailed { subject, failure, micros } => {
                 Self { reason: Some(failure.code()), micros: Some(*micros), ..Self::about(code, subject) }
             }
-            Event::LeaseOpened(told) | Event::LeaseRefreshed(told) | Event::LeaseExpired(told) => {
-                Self::of_lease(code, told)
-            }
+            Event::LeaseOpened(told)
+            | Event::LeaseRefreshed(told)
+            | Event::LeaseExpired(told)
+            | Event::LeaseRevoked(told) => Self::of_lease(code, told),
             Event::ConnectDenied { flow, hostname, denial, process } => Self {
                 hostname: Some(hostname),
                 reason: Some(denial.reason.code()),
@@ -249,10 +269,11 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 waiting: (!waiting.is_empty()).then_some(waiting),
                 ..Self::default()
             },
-            Event::LeaseRevoked { agent, name, elements, flows } => Self {
+            Event::OperatorRevoked { agent, name, leases, elements, flows } => Self {
                 event: code,
                 agent: Some(agent.as_str()),
                 hostname: name.as_ref().map(Name::as_str),
+                leases: Some(*leases),
                 count: Some(*elements),
                 flows: Some(*flows),
                 ..Self::default()
@@ -260,9 +281,13 @@ impl<'a> From<&'a Event> for Fields<'a> {
             Event::PolicyRefused { path, problems } | Event::ConfigRefused { path, problems } => {
                 Self { event: code, path: Some(path), problems: Some(problems), ..Self::default() }
             }
-            Event::Revoked { elements, flows } => {
-                Self { event: code, count: Some(*elements), flows: Some(*flows), ..Self::default() }
-            }
+            Event::PolicyRevoked { leases, elements, flows } => Self {
+                event: code,
+                leases: Some(*leases),
+                count: Some(*elements),
+                flows: Some(*flows),
+                ..Self::default()
+            },
             Event::WallUp { table, mode, listen } => {
                 Self { event: code, table: Some(table), mode: Some(mode), listen: Some(listen), ..Self::default() }
             }
@@ -286,6 +311,9 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 flows: Some(*flows),
                 ..Self::default()
             },
+            Event::StreamLost { lines } => {
+                Self { event: code, count: Some(usize::try_from(*lines).unwrap_or(usize::MAX)), ..Self::default() }
+            }
             Event::JournalLost { lines } => Self { event: code, count: Some(*lines), ..Self::default() },
             Event::CapReached(Reached { cap, party, count }) => Self {
                 event: code,

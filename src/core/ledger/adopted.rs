@@ -10,6 +10,7 @@ use super::super::lease::{Generation, Key, Ports};
 use super::super::name::Name;
 use super::super::query::Client;
 use super::super::time::Moment;
+use super::told::Held;
 use super::{COMMENT_LENGTH, Holder, KEPT, Lease, Ledger, record};
 
 /// What a daemon before this one has written down of its leases.
@@ -81,6 +82,7 @@ impl Ledger {
         for (key, lease) in remembered {
             ledger.lapsed.remember(key, lease, settings.set_size);
         }
+        ledger.held = Held::of(ledger.leases.iter());
         (ledger, strange)
     }
 }

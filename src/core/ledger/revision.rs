@@ -12,6 +12,7 @@ use super::super::lease::{Generation, Key, Ports, StaticGrant};
 use super::super::name::Name;
 use super::super::query::{Client, Port, PortRange};
 use super::super::time::Moment;
+use super::told::LeaseTurn;
 use super::{Change, Holder, Lease, Ledger, Next, Plan, record};
 
 /// A name's hold on what is open, or was: flows outlive their lease.
@@ -159,9 +160,11 @@ impl Ledger {
         revision
     }
 
-    /// Writes a revision down.
-    pub fn commit_revision(&mut self, revision: Revision) {
+    /// Writes a revision down, and says whose leases it ended under which
+    /// names.
+    pub fn commit_revision(&mut self, revision: Revision) -> Vec<LeaseTurn> {
         let Revision { generation, plan, verdicts, .. } = revision;
+        let is_change = !plan.next.is_empty();
         self.commit(plan);
         for (key, verdicts) in verdicts {
             if let Some(lease) = self.leases.get_mut(&key) {
@@ -181,6 +184,7 @@ impl Ledger {
                 }
             }
         }
+        if is_change { self.held.compare(self.leases.iter()) } else { Vec::new() }
     }
 }
 

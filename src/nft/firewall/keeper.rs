@@ -28,12 +28,17 @@ use crate::core::decision::{Failure, Reason};
 use crate::core::event::Report;
 use crate::core::lease::{Generation, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
+use crate::core::ledger::told::LeaseTurn;
 use crate::core::ledger::{Change, Ledger, Plan};
 use crate::core::statics::{StaticChange, StaticLedger};
 use crate::core::time::{Moment, Ttl};
 
 /// Queries put into one batch.
 const MAX_QUERIES: usize = 256;
+
+/// Leases ended at once that are told of one by one: more would crowd other
+/// events out of the journal's queue.
+const MAX_REVOKED_TOLD: usize = 1000;
 
 /// How soon what has run out is taken out; the kernel keeps it a second longer.
 const TAKEN_OUT_WITHIN: Duration = Duration::from_millis(900);
@@ -215,15 +220,18 @@ impl Keeper {
             }
         }
         match self.carry_out(plan, now) {
-            Ok(()) => planned.into_iter().for_each(|(waiting, ttl)| waiting.tell(Ok(Opened::acknowledged(ttl)))),
+            Ok(turns) => {
+                planned.into_iter().for_each(|(waiting, ttl)| waiting.tell(Ok(Opened::acknowledged(ttl))));
+                self.report(turns, now);
+            }
             Err(_) if planned.len() > 1 => planned.into_iter().for_each(|(waiting, _)| self.serve(vec![waiting])),
             Err(refused) => planned.into_iter().for_each(|(waiting, _)| waiting.tell(Err(refusal(&refused)))),
         }
     }
 
     /// Makes the kernel hold what `plan` says, and nothing of what has run out,
-    /// and writes it down.
-    fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<(), Refused> {
+    /// and writes it down. Says what it means for whose names.
+    fn carry_out(&mut self, plan: Plan, now: Moment) -> Result<Vec<LeaseTurn>, Refused> {
         // Removals first: a lease may have come back meanwhile. What is not
         // taken out now runs out by itself.
         let mut changes = self.to_take_out(now);
@@ -234,13 +242,19 @@ impl Keeper {
         // was faster, nobody knows what has become of the first of them.
         self.put(now, |kernel| changes.chunks(MAX_CHANGES).try_for_each(|chunk| kernel.apply(chunk)))?;
         self.ended.clear();
-        self.ledger.commit(plan);
-        Ok(())
+        Ok(self.ledger.commit(plan))
+    }
+
+    /// Tells what happened to leases.
+    fn report(&self, turns: Vec<LeaseTurn>, now: Moment) {
+        turns.into_iter().for_each(|turn| self.journal.report(turn.event(now)));
     }
 
     pub(super) fn expire(&mut self, now: Moment) {
         let ended = self.ledger.expire(now);
         self.ended.extend(ended.into_iter().map(|change| (now + TAKEN_OUT_WITHIN, change)));
+        let expired = self.ledger.expired_names(now);
+        self.report(expired, now);
     }
 
     /// To take an element out it is added first: where the kernel has let go
@@ -283,12 +297,15 @@ impl Keeper {
         let told = if stood { self.apply_whole(&batch, now) } else { Err(Refused::NoSuchTable) };
         self.ended.clear();
         let keys = revision.keys();
-        self.ledger.commit_revision(revision);
+        let mut turns = self.ledger.commit_revision(revision);
+        let leases = turns.len();
+        turns.truncate(MAX_REVOKED_TOLD);
+        self.report(turns, now);
         self.must_hold(told, now)?;
         let elements = changes.iter().filter(|change| matches!(change, Change::Remove(_))).count();
         let flows = self.end_flows(closed, now);
         self.memory.append(keys.iter().map(|key| self.ledger.line(key)));
-        Ok(Closed { elements, flows })
+        Ok(Closed { leases, elements, flows })
     }
 
     /// Makes the kernel hold the addresses that the policy names, and no
@@ -304,7 +321,7 @@ impl Keeper {
         let told = if stood { self.apply_statics(&changes, now) } else { Err(Refused::NoSuchTable) };
         self.statics.commit(plan);
         self.must_hold(told, now)?;
-        Ok(Closed { elements: closed.len(), flows: self.end_flows(closed, now) })
+        Ok(Closed { leases: 0, elements: closed.len(), flows: self.end_flows(closed, now) })
     }
 
     /// After a change that may not be left undone: where the kernel did not

@@ -162,7 +162,7 @@ fn every_value_arrives_where_it_belongs() {
                 agent: crate::core::query::Agent::parse("ci job").unwrap(),
             }],
             control: Control { socket: "/run/wall.sock".into() },
-            journal: Journal { path: Some("/etc/cedarwall/events.jsonl".into()) },
+            journal: Journal { path: Some("/etc/cedarwall/events.jsonl".into()), rotation: Rotation::default() },
             names: NameLimits { per_minute: 30, octets_per_minute: 500, bits_per_minute: 4000 },
         }
     );

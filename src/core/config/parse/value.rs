@@ -75,6 +75,47 @@ fn unit_duration(text: &str) -> Option<Duration> {
     number.parse::<u64>().ok()?.checked_mul(millis_per_unit).map(Duration::from_millis)
 }
 
+/// A number of octets and a unit, from `least` to `most`.
+pub(super) fn size(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, Fault> {
+    move |text| {
+        let help = || {
+            let (least, most) = (spelled_size(least), spelled_size(most));
+            format!("write a number and a unit (KB, MB, GB, or KiB, MiB, GiB), from {least} to {most}")
+        };
+        let octets = unit_size(text).ok_or_else(|| Fault::new("this is no size", help()))?;
+        if octets < least {
+            return Err(Fault::new("this is too small", help()));
+        }
+        if octets > most {
+            return Err(Fault::new("this is too large", help()));
+        }
+        Ok(octets)
+    }
+}
+
+fn unit_size(text: &str) -> Option<u64> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let octets_per_unit = match unit {
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(octets_per_unit)
+}
+
+fn spelled_size(octets: u64) -> String {
+    match octets {
+        _ if octets >= 1_000_000_000 => format!("{}GB", octets / 1_000_000_000),
+        _ if octets >= 1_000_000 => format!("{}MB", octets / 1_000_000),
+        _ => format!("{}KB", octets / 1_000),
+    }
+}
+
 fn spelled(duration: Duration) -> String {
     let (millis, seconds) = (duration.as_millis(), duration.as_secs());
     match seconds {

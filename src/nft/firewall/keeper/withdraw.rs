@@ -10,7 +10,7 @@ impl Keeper {
     /// Closes what an operator selected, whatever policy permitted it.
     pub(super) fn withdraw(&mut self, selection: &Selection) -> Result<Withdrawn, Error> {
         let now = self.now();
-        self.ledger.expire(now);
+        self.expire(now);
         let asked_for = |holding: &Holding| {
             (selection.clients.contains(&holding.asked_by) || selection.clients.contains(&holding.key.client))
                 && selection.name.as_ref().is_none_or(|name| holding.name == *name)
