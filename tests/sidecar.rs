@@ -132,7 +132,7 @@ fn a_workload_reaches_what_it_resolved_and_nothing_else() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
         greeter(443);
-        let _wall = sidecar(lab);
+        let mut wall = sidecar(lab);
         let four: SocketAddr = "203.0.113.7:443".parse().unwrap();
         let six: SocketAddr = "[2001:db8:2::7]:443".parse().unwrap();
         assert!(!lab.connects("agent", four, SECOND / 2));
@@ -150,6 +150,24 @@ fn a_workload_reaches_what_it_resolved_and_nothing_else() {
         assert_eq!(verdict(&denied).1.map(|(code, _)| code), Some(15));
         for elsewhere in ["203.0.113.7:80", "203.0.113.8:443", "[2001:db8:2::9]:443"] {
             assert!(!lab.connects("agent", elsewhere.parse().unwrap(), SECOND / 2), "{elsewhere}");
+        }
+
+        // What it tried and what went through is told, and nothing of the
+        // daemon's own.
+        wall.terminate();
+        let journal = std::fs::read_to_string(lab.path("daemon/events.jsonl")).unwrap();
+        let events: Vec<serde_json::Value> = journal.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let dropped = events.iter().find(|event| event["event"] == "packet.dropped" && event["port"] == 80).unwrap();
+        assert_eq!((&dropped["client"], &dropped["agent"]), (&"10.77.0.2".into(), &"claude".into()));
+        assert_eq!((&dropped["address"], &dropped["hostnames"][0]), (&"203.0.113.7".into(), &"api.example.com".into()));
+        let traffic: Vec<_> = events.iter().filter(|event| event["event"] == "traffic.counted").collect();
+        assert_eq!(traffic.len(), 2, "{traffic:?}");
+        for (client, address) in [("10.77.0.2", "203.0.113.7"), ("fd77::2", "2001:db8:2::7")] {
+            let told = traffic.iter().find(|event| event["address"] == address).unwrap();
+            assert_eq!((&told["client"], &told["agent"]), (&client.into(), &"claude".into()), "{told}");
+            assert_eq!((&told["connections"], &told["hostnames"][0]), (&1.into(), &"api.example.com".into()), "{told}");
+            // There and back: a handshake alone is three packets.
+            assert!(told["packets"].as_u64().unwrap() >= 4, "{told}");
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Datagrams of the kernel's.
 
 use cedarwall::nft::watch::notice;
-use cedarwall::nft::{conntrack, transaction};
+use cedarwall::nft::{conntrack, counts, nflog, transaction};
 
 /// Whatever comes: it is read to its end, and says no more than fits into it.
 pub fn examine(datagram: &[u8]) {
@@ -12,6 +12,13 @@ pub fn examine(datagram: &[u8]) {
     if let Ok(notices) = notice::decode(datagram, "cedarwall") {
         // The attribute of an element alone is 4 octets.
         assert!(notices.len() <= datagram.len() / 4);
+    }
+    if let Ok(packets) = nflog::decode(datagram) {
+        assert!(packets.len() <= most);
+        packets.iter().for_each(|packet| assert!(packet.flag_letters().len() <= 6));
+    }
+    if let Ok(counts) = counts::examine(datagram) {
+        assert!(counts <= datagram.len() / 4);
     }
     if let Ok(flows) = conntrack::flows_in(datagram) {
         assert!(flows.len() <= 2 * most);

@@ -1,7 +1,9 @@
 //! `cedarwall denials`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -11,6 +13,12 @@ use super::output::{Column, json, spell_seconds, table};
 use crate::control::{DenialReport, KernelCounter, RefusedRow};
 use crate::journal::{DenialRow, DenialTotal};
 
+/// How often `--watch` asks.
+const RHYTHM: Duration = Duration::from_secs(1);
+/// To the first line, and away with what is below (ECMA-48: CUP, ED). No
+/// colours, so `NO_COLOR` changes nothing.
+const CLEAR: &[u8] = b"\x1b[H\x1b[J";
+
 /// Arguments of `cedarwall denials`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -18,9 +26,15 @@ use crate::journal::{DenialRow, DenialTotal};
     after_help = "Examples:
   cedarwall denials
   cedarwall denials --agent claude --top 5
+  cedarwall denials --watch
   cedarwall denials --json | jq -r '.names[].name'
 
-The same from the kernel itself:
+Questions are what the daemon denied, packets what the kernel refused: a denied
+question leaves no packet, and each further packet of a refused connection is
+one more. The same questions, of one client, as that client asks:
+  dig CH TXT denied.cedarwall @WALL
+
+The same packets from the kernel itself:
   nft list counters table inet cedarwall
   nft list set inet cedarwall denied4"
 )]
@@ -31,11 +45,48 @@ pub(super) struct Arguments {
     /// How many names, and how many refused addresses, at most
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
+    /// Show it anew each second, until interrupted; with --json, a line each
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     ask: Ask,
 }
 
 pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    if arguments.watch {
+        return watch(arguments, out);
+    }
+    let (report, more) = ask(arguments)?;
+    if arguments.ask.json {
+        json(out, &report)?;
+    } else {
+        show(out, &report, more, Timestamp::now())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends with the daemon, with whoever reads, or by a signal.
+fn watch(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
+    loop {
+        let (report, more) = ask(arguments)?;
+        let mut screen = Vec::new();
+        if arguments.ask.json {
+            serde_json::to_writer(&mut screen, &report).map_err(io::Error::from)?;
+        } else {
+            if io::stdout().is_terminal() {
+                screen.extend_from_slice(CLEAR);
+            }
+            show(&mut screen, &report, more, Timestamp::now())?;
+        }
+        screen.push(b'\n');
+        out.write_all(&screen)?;
+        out.flush()?;
+        thread::sleep(RHYTHM);
+    }
+}
+
+/// What is to be shown, and how many names are not.
+fn ask(arguments: &Arguments) -> Result<(DenialReport, usize), Error> {
     let mut report: DenialReport = arguments.ask.get("/denials")?;
     if let Some(agent) = &arguments.agent {
         keep_agent(&mut report, agent);
@@ -44,12 +95,7 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
     report.denials.names.truncate(arguments.top);
     report.refused.sort_by_key(|row| std::cmp::Reverse(row.packets));
     report.refused.truncate(arguments.top);
-    if arguments.ask.json {
-        json(out, &report)?;
-    } else {
-        show(out, &report, more, Timestamp::now())?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok((report, more))
 }
 
 /// Leaves what is about `agent`. The kernel's totals and the count of names

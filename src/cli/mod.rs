@@ -9,6 +9,7 @@ mod demo;
 mod denials;
 mod down;
 mod explain;
+mod exposure;
 mod fmt;
 mod import;
 mod leases;
@@ -67,6 +68,7 @@ enum Command {
     Leases(leases::Arguments),
     Denials(denials::Arguments),
     Log(log::Arguments),
+    Exposure(exposure::Arguments),
     Reload(reload::Arguments),
     Revoke(revoke::Arguments),
     Ruleset(ruleset::Arguments),
@@ -98,6 +100,7 @@ impl CommandLine {
             Command::Leases(arguments) => leases::execute(&arguments, out),
             Command::Denials(arguments) => denials::execute(&arguments, out),
             Command::Log(arguments) => log::execute(&arguments, out),
+            Command::Exposure(arguments) => exposure::execute(&arguments, out),
             Command::Reload(arguments) => reload::execute(&arguments, out),
             Command::Revoke(arguments) => revoke::execute(arguments, out),
             Command::Ruleset(arguments) => ruleset::execute(&arguments, out),

@@ -10,6 +10,8 @@
 //! | `GET /leases` | a list of [`LeaseRow`] |
 //! | `GET /denials` | [`DenialReport`] |
 //! | `GET /events` | the events from now on, one JSON line each as in the journal's file, until either side goes |
+//! | `GET /exposure` | a list of [`ExposureRow`] |
+//! | `POST /traffic` | what went through is told to the journal now: a list of [`TrafficRow`] |
 //! | `POST /reload` | configuration and policy are read again: [`ReloadReport`] |
 //! | `POST /revoke` | a [`RevokeRequest`] closes leases by hand: [`RevokeReport`] |
 //!
@@ -52,6 +54,13 @@ pub trait House: Send + Sync + 'static {
     /// All that is open.
     fn leases(&self) -> impl Future<Output = Vec<LeaseRow>> + Send;
 
+    /// Every open address that has more names than it is open under.
+    fn exposure(&self) -> impl Future<Output = Vec<ExposureRow>> + Send;
+
+    /// What the kernel has counted of what went through, told to the journal
+    /// first.
+    fn traffic(&self) -> impl Future<Output = Vec<TrafficRow>> + Send;
+
     /// Has the configuration and the policy read again.
     ///
     /// # Errors
@@ -63,6 +72,12 @@ pub trait House: Send + Sync + 'static {
     /// # Errors
     /// In words for the operator, when the kernel did not take it.
     fn revoke(&self, request: RevokeRequest) -> impl Future<Output = Result<RevokeReport, String>> + Send;
+
+    /// The named counters of the kernel, without its sets, which are long.
+    ///
+    /// # Errors
+    /// As [`Self::kernel`].
+    fn counters(&self) -> impl Future<Output = Result<Vec<KernelCounter>, String>> + Send;
 
     /// What the kernel itself has counted.
     ///
@@ -255,6 +270,70 @@ pub struct LeaseRow {
     pub seconds_left: Option<u64>,
     /// The names that need it; none where the policy names the address.
     pub names: Vec<String>,
+}
+
+/// An open address that has more names than it is open under: whoever may
+/// reach it under one may reach it under all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposureRow {
+    /// For whom it is open.
+    pub client: IpAddr,
+    /// The principal of that address.
+    pub agent: Option<String>,
+    /// The address.
+    pub address: IpAddr,
+    /// On which ports, with their protocol.
+    pub ports: Vec<String>,
+    /// The names it is open under.
+    pub names: Vec<String>,
+    /// The other names that an answer has given it, to whomever, denied ones
+    /// first.
+    pub others: Vec<ExposedName>,
+}
+
+/// Another name of an open address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExposedName {
+    /// The name.
+    pub name: String,
+    /// Whether the policy in force denies it to this client, on one of the
+    /// ports at least.
+    pub denied: bool,
+    /// [`Reason::code`](crate::core::decision::Reason::code), where it is
+    /// denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The policies that deny it; none: the default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
+    /// Whether this client was told it as that name's, and not only others.
+    pub told_to_client: bool,
+    /// When somebody last was (RFC 3339, UTC).
+    pub last: String,
+}
+
+/// What went through between a client and one port of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficRow {
+    /// The client.
+    pub client: IpAddr,
+    /// The principal of that address.
+    pub agent: Option<String>,
+    /// The address.
+    pub address: IpAddr,
+    /// `tcp`, `udp` or the protocol's number.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// The client's names for that address, the last first.
+    pub names: Vec<String>,
+    /// Flows that began.
+    pub connections: u64,
+    /// Packets, both directions, as the kernel forwards them: some of them put
+    /// together.
+    pub packets: u64,
+    /// Octets, both directions, from the IP header on.
+    pub bytes: u64,
 }
 
 /// What the kernel itself has counted.

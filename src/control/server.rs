@@ -21,7 +21,8 @@ use tokio::time::timeout;
 use super::events::Events;
 use super::socket::ControlSocket;
 use super::{
-    DenialReport, Error, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport, RevokeRequest, Status,
+    DenialReport, Error, ExposureRow, House, HouseStatus, KernelCounts, LeaseRow, ReloadReport, RevokeReport,
+    RevokeRequest, Status, TrafficRow,
 };
 use crate::journal::Journal;
 
@@ -89,6 +90,8 @@ fn routes<H: House>(desk: Desk<H>) -> Router {
         .route("/leases", get(leases::<H>))
         .route("/denials", get(denials::<H>))
         .route("/events", get(events::<H>))
+        .route("/exposure", get(exposure::<H>))
+        .route("/traffic", post(traffic::<H>))
         .route("/reload", post(reload::<H>))
         .route("/revoke", post(revoke::<H>))
         .with_state(desk)
@@ -116,6 +119,14 @@ async fn leases<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<LeaseRow>> {
 async fn events<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
     let events = Events::of(desk.journal.stream(), desk.stopped);
     ([(header::CONTENT_TYPE, NDJSON)], Body::new(events))
+}
+
+async fn exposure<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<ExposureRow>> {
+    Json(desk.house.exposure().await)
+}
+
+async fn traffic<H: House>(State(desk): State<Desk<H>>) -> Json<Vec<TrafficRow>> {
+    Json(desk.house.traffic().await)
 }
 
 async fn reload<H: House>(State(desk): State<Desk<H>>) -> Result<Json<ReloadReport>, (StatusCode, String)> {
@@ -153,6 +164,11 @@ struct ResultLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CounterLabels {
     counter: String,
 }
@@ -171,21 +187,33 @@ async fn register_house<H: House>(registry: &mut Registry, house: &H) {
     }
 
     register_reloads(registry, &status);
+    register_exposure(registry, &house.exposure().await);
 
     let ready = Gauge::<i64>::default();
     ready.set(i64::from(house.is_ready()));
     registry.register("ready", "1 once the wall stands and questions are answered", ready);
 
-    let Ok(counts) = house.kernel().await else { return };
+    let Ok(counters) = house.counters().await else { return };
     let packets = Family::<CounterLabels, Counter>::default();
     let bytes = Family::<CounterLabels, Counter>::default();
-    for counter in counts.counters {
+    for counter in counters {
         let labels = CounterLabels { counter: counter.name };
         packets.get_or_create_owned(&labels).inc_by(counter.packets);
         bytes.get_or_create_owned(&labels).inc_by(counter.bytes);
     }
     registry.register("kernel_packets", "Packets by the nftables counter that counted them", packets);
     registry.register("kernel_bytes", "Octets by the nftables counter that counted them", bytes);
+}
+
+fn register_exposure(registry: &mut Registry, exposure: &[ExposureRow]) {
+    let names = Family::<VerdictLabels, Gauge>::default();
+    for (verdict, is_denied) in [("denied", true), ("permitted", false)] {
+        let others = exposure.iter().flat_map(|row| &row.others);
+        let count = others.filter(|other| other.denied == is_denied).count();
+        names.get_or_create_owned(&VerdictLabels { verdict }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    let help = "Other names known of open addresses, by what the policy says of them; each counts for each client";
+    registry.register("exposed_names", help, names);
 }
 
 fn register_reloads(registry: &mut Registry, status: &HouseStatus) {

@@ -41,6 +41,29 @@ impl House for ToyHouse {
         }]
     }
 
+    async fn exposure(&self) -> Vec<ExposureRow> {
+        let other = |name: &str, denied| ExposedName {
+            name: name.into(),
+            denied,
+            reason: denied.then(|| "forbidden".into()),
+            policies: Vec::new(),
+            told_to_client: true,
+            last: "2026-01-01T00:00:00Z".into(),
+        };
+        vec![ExposureRow {
+            client: "10.77.0.2".parse().unwrap(),
+            agent: Some("claude".into()),
+            address: "192.0.2.7".parse().unwrap(),
+            ports: vec!["443/tcp".into()],
+            names: vec!["api.example.com".into()],
+            others: vec![other("a.example.net", true), other("b.example.net", true), other("c.example.net", false)],
+        }]
+    }
+
+    async fn traffic(&self) -> Vec<TrafficRow> {
+        Vec::new()
+    }
+
     async fn reload(&self) -> Result<ReloadReport, String> {
         Ok(ReloadReport { loaded: true, policies: 3, ..ReloadReport::default() })
     }
@@ -48,6 +71,10 @@ impl House for ToyHouse {
     async fn revoke(&self, request: RevokeRequest) -> Result<RevokeReport, String> {
         let names = request.name.into_iter().map(|name| name.to_string()).collect();
         Ok(RevokeReport { agent_is_known: true, names, closed_elements: 2, ..RevokeReport::default() })
+    }
+
+    async fn counters(&self) -> Result<Vec<KernelCounter>, String> {
+        self.kernel().await.map(|counts| counts.counters)
     }
 
     async fn kernel(&self) -> Result<KernelCounts, String> {
@@ -122,6 +149,39 @@ async fn every_route_answers_and_the_socket_goes_with_the_daemon() {
     running.stop.send(()).unwrap();
     running.server.await.unwrap().unwrap();
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn the_dashboard_shows_metrics_that_there_are_and_each_has_a_help_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let _running = start(&path, Arc::new(ToyHouse::default()));
+    let metrics = raw(&path, "/metrics").await;
+    // Of a counter the series end in `_total`, of a histogram in `_bucket`.
+    let described: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+    let typed = metrics.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert_eq!(described.len(), typed, "{metrics}");
+    assert!(described.iter().all(|(_, help)| help.len() > 10), "{described:?}");
+    let is_there = |series: &str| {
+        let name = ["_total", "_bucket"].iter().find_map(|suffix| series.strip_suffix(suffix)).unwrap_or(series);
+        described.iter().any(|(described, _)| *described == name)
+    };
+
+    let dashboard: serde_json::Value = serde_json::from_str(include_str!("../../packaging/grafana.json")).unwrap();
+    let mut shown = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let words = target["expr"]
+                .as_str()
+                .unwrap()
+                .split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+            shown.extend(words.filter(|word| word.starts_with("cedarwall_")));
+        }
+    }
+    assert!(shown.len() >= 13, "{shown:?}");
+    let missing: Vec<_> = shown.iter().filter(|series| !is_there(series)).collect();
+    assert!(missing.is_empty(), "{missing:?} are no metrics of ours: {described:?}");
+    assert!(metrics.contains("cedarwall_exposed_names{verdict=\"denied\"} 2\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use super::exposure::Exposures;
 use super::mode_name;
 use super::service::ServiceManager;
 use super::standing::{Reloading, Told};
+use super::traffic::TrafficDesk;
 use crate::clients::Clients;
 use crate::control::{
-    House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport, RevokeReport, RevokeRequest,
+    ExposureRow, House, HouseStatus, KernelCounter, KernelCounts, LeaseRow, RefusedRow, ReloadReport, RevokeReport,
+    RevokeRequest, TrafficRow,
 };
 use crate::core::config::{Mode, PacketVerdict};
 use crate::core::event::{Event, Report};
@@ -19,7 +22,7 @@ use crate::core::query::{Client, PortRange};
 use crate::gate::InForce;
 use crate::journal::Journal;
 use crate::nft::firewall::{Closed, Firewall, LeaseView, Selection, StaticView, Withdrawn};
-use crate::nft::inspect;
+use crate::nft::{self, inspect};
 
 /// The running daemon, as the control interface sees it. It exists once the
 /// wall stands and questions are answered.
@@ -30,6 +33,8 @@ pub(super) struct DaemonHouse {
     reloading: Reloading,
     service: ServiceManager,
     journal: Arc<Journal>,
+    exposures: Exposures,
+    traffic: TrafficDesk,
     started: Instant,
 }
 
@@ -41,8 +46,10 @@ impl DaemonHouse {
         reloading: Reloading,
         service: ServiceManager,
         journal: Arc<Journal>,
+        (exposures, traffic): (Exposures, TrafficDesk),
     ) -> Self {
-        Self { in_force, clients, firewall, reloading, service, journal, started: Instant::now() }
+        let started = Instant::now();
+        Self { in_force, clients, firewall, reloading, service, journal, exposures, traffic, started }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -83,7 +90,7 @@ fn named(view: &StaticView) -> String {
     format!("{} {}/{}", view.grant.addresses(), spell(view.grant.ports), view.grant.protocol)
 }
 
-fn spell(ports: PortRange) -> String {
+pub(super) fn spell(ports: PortRange) -> String {
     if ports == PortRange::ALL { "every".to_owned() } else { ports.to_string() }
 }
 
@@ -131,6 +138,14 @@ impl House for DaemonHouse {
         rows
     }
 
+    async fn exposure(&self) -> Vec<ExposureRow> {
+        self.exposures.of(&self.firewall.leases().await, self.in_force.load().law())
+    }
+
+    async fn traffic(&self) -> Vec<TrafficRow> {
+        self.traffic.tell().await
+    }
+
     async fn reload(&self) -> Result<ReloadReport, String> {
         self.reloading.reload().await.ok_or_else(|| "the daemon is about to stop".to_owned())
     }
@@ -160,28 +175,34 @@ impl House for DaemonHouse {
         Ok(report)
     }
 
+    async fn counters(&self) -> Result<Vec<KernelCounter>, String> {
+        let table = self.reloading.running().wall.table.clone();
+        Ok(told(read(move || inspect::counters(&table)).await?))
+    }
+
     async fn kernel(&self) -> Result<KernelCounts, String> {
         let table = self.reloading.running().wall.table.clone();
-        // `nft` takes its time with large sets; answers must not wait for it.
-        let read = tokio::task::spawn_blocking(move || Ok((inspect::counters(&table)?, inspect::refused(&table)?)));
-        let (counters, refused) =
-            read.await.map_err(|error| error.to_string())?.map_err(|error: crate::nft::Error| error.to_string())?;
-        Ok(KernelCounts {
-            counters: counters
-                .into_iter()
-                .map(|counter| KernelCounter { name: counter.name, packets: counter.packets, bytes: counter.bytes })
-                .collect(),
-            refused: refused
-                .into_iter()
-                .map(|flow| RefusedRow {
-                    client: flow.client,
-                    agent: self.agent(Client::new(flow.client)),
-                    address: flow.address,
-                    protocol: flow.protocol,
-                    port: flow.port,
-                    packets: flow.packets,
-                })
-                .collect(),
-        })
+        let both = read(move || Ok((inspect::counters(&table)?, inspect::refused(&table)?)));
+        let (counters, refused) = both.await?;
+        let row = |flow: inspect::RefusedFlow| RefusedRow {
+            client: flow.client,
+            agent: self.agent(Client::new(flow.client)),
+            address: flow.address,
+            protocol: flow.protocol,
+            port: flow.port,
+            packets: flow.packets,
+        };
+        Ok(KernelCounts { counters: told(counters), refused: refused.into_iter().map(row).collect() })
     }
+}
+
+/// Large sets take their time; answers must not wait for it.
+async fn read<T: Send + 'static>(work: impl FnOnce() -> Result<T, nft::Error> + Send + 'static) -> Result<T, String> {
+    let read = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+    read.map_err(|error| error.to_string())
+}
+
+fn told(counters: Vec<inspect::KernelCounter>) -> Vec<KernelCounter> {
+    let told = counters.into_iter();
+    told.map(|counter| KernelCounter { name: counter.name, packets: counter.packets, bytes: counter.bytes }).collect()
 }

@@ -8,14 +8,19 @@
 mod adoption;
 mod audit;
 mod background;
+mod exposure;
 mod house;
 mod naming;
+mod packets;
+mod principals;
 mod reading;
 mod reload;
 mod service;
 mod standing;
 mod statics;
+mod traffic;
 mod watching;
+mod witness;
 
 use std::io;
 use std::path::Path;
@@ -32,12 +37,17 @@ use tokio::time::timeout;
 
 use self::adoption::Adoption;
 use self::background::Background;
+use self::exposure::Exposures;
 use self::house::DaemonHouse;
 use self::naming::Naming;
+use self::packets::Packets;
+use self::principals::Principals;
 use self::reading::{Fingerprint, Present};
 use self::reload::{Parts, Reloader};
 use self::service::ServiceManager;
 use self::standing::Reloading;
+use self::traffic::TrafficTeller;
+use self::witness::Witness;
 use crate::clients::Clients;
 use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode, PolicyMode, PolicySettings};
@@ -139,7 +149,8 @@ async fn stand(
     };
     let identities = Arc::new(Identities::new(&config.clients));
     let clients = Clients::new(Arc::clone(&identities));
-    let firewall = Firewall::start(setup, wall.adopted, Naming::new(clients.clone(), Arc::clone(journal)))?;
+    let principals = Principals::new(clients.clone(), config.wall.mode.is_sidecar());
+    let firewall = Firewall::start(setup, wall.adopted, Naming::new(principals.clone(), Arc::clone(journal)))?;
 
     let _alive = OnDrop(tokio::spawn(service.clone().keep_alive(firewall.clone())));
 
@@ -153,9 +164,13 @@ async fn stand(
     }));
     let forwarder = Forwarder::new(&config.dns, screening(config));
     let gate = Gate::new(Arc::clone(&in_force), forwarder.clone(), firewall.clone(), config.names);
+    let witness = Witness::new(Arc::clone(journal));
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
-    let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, Arc::clone(journal));
+    let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
+    let packets = Packets::start(config, witness.clone(), principals.clone(), packets::Hooks::default())?;
+    let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
+    let insight = (Exposures::new(witness.clone(), principals), traffic.desk());
 
     let parts = Parts {
         in_force: Arc::clone(&in_force),
@@ -176,12 +191,14 @@ async fn stand(
         // Of a daemon before this one; no rule lets them through.
         tokio::task::spawn_blocking(nft::conntrack::end_audited);
     }
+    witness.remember(&firewall.leases().await);
     reloader.begin().await;
 
     let _audit = OnDrop(tokio::spawn(audit::keep_telling(Arc::clone(&in_force), Arc::clone(journal))));
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal));
+    let house =
+        DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
@@ -201,6 +218,8 @@ async fn stand(
     if drained.is_err() {
         tracing::warn!("some queries were still in flight after {} s", DRAIN.as_secs());
     }
+    // Each tells what it has left.
+    drop((packets, traffic));
     journal.report(Event::Stopped { cause });
     Ok(())
 }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::clients::Clients;
+use super::principals::Principals;
 use crate::core::event::{Event, Report};
 use crate::journal::Journal;
 
 /// Adds the agent to what the firewall tells of leases.
 pub(super) struct Naming {
-    clients: Clients,
+    principals: Principals,
     journal: Arc<Journal>,
 }
 
 impl Naming {
-    pub(super) const fn new(clients: Clients, journal: Arc<Journal>) -> Self {
-        Self { clients, journal }
+    pub(super) const fn new(principals: Principals, journal: Arc<Journal>) -> Self {
+        Self { principals, journal }
     }
 }
 
@@ -25,7 +25,7 @@ impl Report for Naming {
         | Event::LeaseExpired(told)
         | Event::LeaseRevoked(told) = &mut event
         {
-            told.agent = self.clients.identify(told.client).map(|identity| identity.agent);
+            (told.agent, _) = self.principals.of(told.client);
         }
         self.journal.report(event);
     }

@@ -16,6 +16,8 @@ const MAX_NAMES: usize = 10_000;
 /// Names remembered for one agent, so that one that invents names leaves room
 /// for the others.
 const MAX_NAMES_PER_AGENT: usize = 2_000;
+/// Clients counted; there are only as many as the operator has named.
+const MAX_CLIENTS: usize = 65_536;
 /// Agents told apart; there are only as many as the operator has named.
 const MAX_AGENTS: usize = 1_000;
 
@@ -86,7 +88,10 @@ struct NameDenials {
 
 impl DenialTable {
     pub(super) fn add(&mut self, subject: &Subject, denial: &Denial, now: Timestamp) {
-        if self.clients.len() < MAX_NAMES || self.clients.contains_key(&subject.client) {
+        // Strangers are not counted one by one: addresses can be invented, and
+        // nobody would be told.
+        let is_known = subject.agent.is_some();
+        if is_known && (self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&subject.client)) {
             *self.clients.entry(subject.client).or_default() += 1;
         }
         if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&subject.agent) {
@@ -139,5 +144,49 @@ impl DenialTable {
         denials.totals.sort_by_key(|total| Reverse(total.count));
         denials.names.sort_by(|left, right| right.count.cmp(&left.count).then_with(|| left.name.cmp(&right.name)));
         denials
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::core::query::RecordKind;
+
+    fn subject(number: u32) -> Subject {
+        let [_, high, middle, low] = number.to_be_bytes();
+        // Every second one is a stranger with an address of its own.
+        let is_known = number.is_multiple_of(2);
+        let address = if is_known { [10, 77, 0, low] } else { [10, high, middle, low] };
+        Subject {
+            client: Client::new(address.into()),
+            agent: is_known.then(|| Agent::parse("claude").unwrap()),
+            name: format!("x{number}.example.org"),
+            kind: RecordKind::A,
+        }
+    }
+
+    #[test]
+    fn the_millionth_refusal_costs_what_the_first_did_and_every_one_is_counted() {
+        const PART: u32 = 100_000;
+        let (mut table, denial, now) =
+            (DenialTable::default(), Denial::by_default(Reason::NotPermitted), Timestamp::MIN);
+        let mut took: Vec<Duration> = Vec::new();
+        for part in 0..10 {
+            let subjects: Vec<_> = (part * PART..(part + 1) * PART).map(subject).collect();
+            let start = Instant::now();
+            subjects.iter().for_each(|subject| table.add(subject, &denial, now));
+            took.push(start.elapsed());
+        }
+        assert!(table.names <= MAX_NAMES && table.clients.len() == 128, "{} {}", table.names, table.clients.len());
+        // The fastest of several, as others use the processor, too.
+        let fastest = |parts: &[Duration]| parts.iter().min().copied().unwrap();
+        assert!(fastest(&took[7..]) < 2 * fastest(&took[..3]), "{took:?}");
+        let denials = table.snapshot();
+        assert_eq!(denials.count, 1_000_000);
+        assert_eq!(denials.names.iter().map(|row| row.count).sum::<u64>() + denials.other, 1_000_000);
+        assert_eq!(table.clients.values().sum::<u64>(), 500_000);
+        assert_eq!(table.of_client(subject(1).client), 0, "strangers are told of together");
     }
 }

@@ -1,5 +1,6 @@
 //! What the kernel itself has counted.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use nftables::helper;
@@ -7,7 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Error;
-use crate::core::config::TableName;
+use super::counts::{self, Count};
+use crate::core::config::{Mode, TableName};
+use crate::core::packet::{Way, protocol_name};
+use crate::core::query::Client;
+use crate::core::traffic::Volume;
 
 /// A named counter of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,52 +41,77 @@ pub struct RefusedFlow {
     pub packets: u64,
 }
 
-/// The table's counters.
+/// What the rules refused, by whom they count it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedBy {
+    /// By client, in gateway mode.
+    pub clients: BTreeMap<Client, u64>,
+    /// All other packets; in sidecar mode, all of them.
+    pub others: u64,
+}
+
+/// The table's counters, by name.
 ///
 /// # Errors
-/// When `nft` cannot list them.
+/// When the kernel does not say.
 pub fn counters(table: &TableName) -> Result<Vec<KernelCounter>, Error> {
-    let listing = list(&["list", "counters", "table", "inet", table.as_str()])?;
-    let counters = objects(&listing).filter_map(|object| {
-        let counter = object.get("counter")?;
-        Some(KernelCounter {
-            name: counter.get("name")?.as_str()?.to_owned(),
-            packets: counter.get("packets")?.as_u64()?,
-            bytes: counter.get("bytes")?.as_u64()?,
-        })
-    });
-    Ok(counters.collect())
+    let counters = counts::counters(table)?.into_iter();
+    Ok(counters.map(|(name, Count { packets, bytes })| KernelCounter { name, packets, bytes }).collect())
 }
 
 /// The elements of `denied4` and `denied6`, most packets first.
 ///
 /// # Errors
-/// When `nft` cannot list them.
+/// When the kernel does not say.
 pub fn refused(table: &TableName) -> Result<Vec<RefusedFlow>, Error> {
     let mut flows = Vec::new();
     for set in ["denied4", "denied6"] {
-        let listing = list(&["list", "set", "inet", table.as_str(), set])?;
-        let elements = objects(&listing).filter_map(|object| object.get("set")?.get("elem")?.as_array());
-        flows.extend(elements.flatten().filter_map(flow));
+        flows.extend(counts::ways(table, set)?.into_iter().map(|(way, count)| RefusedFlow {
+            client: way.client.address(),
+            address: way.address,
+            protocol: protocol_name(way.protocol),
+            port: way.port.unwrap_or(0),
+            packets: count.packets,
+        }));
     }
     flows.sort_by_key(|flow: &RefusedFlow| std::cmp::Reverse(flow.packets));
     Ok(flows)
 }
 
-/// nft wraps an element that has a timeout or a counter as
-/// `{"elem": {"val": {"concat": […]}, "counter": {…}}}`.
-fn flow(element: &Value) -> Option<RefusedFlow> {
-    let element = element.get("elem")?;
-    let [client, address, protocol, port] = element.get("val")?.get("concat")?.as_array()?.as_slice() else {
-        return None;
-    };
-    Some(RefusedFlow {
-        client: client.as_str()?.parse().ok()?,
-        address: address.as_str()?.parse().ok()?,
-        protocol: protocol.as_str()?.to_owned(),
-        port: u16::try_from(port.as_u64()?).ok()?,
-        packets: element.get("counter")?.get("packets")?.as_u64()?,
-    })
+/// What the rules refused, by whom they count it.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn refused_by(table: &TableName, mode: &Mode) -> Result<RefusedBy, Error> {
+    let counters = counts::counters(table)?;
+    let sum = |names: &[&str]| names.iter().filter_map(|name| counters.get(*name)).map(|count| count.packets).sum();
+    if mode.is_sidecar() {
+        return Ok(RefusedBy { others: sum(&["denied_syn", "denied_other", "denied_host"]), ..RefusedBy::default() });
+    }
+    let mut clients = BTreeMap::new();
+    for set in ["refused_by4", "refused_by6"] {
+        let counts = counts::addresses(table, set)?.into_iter();
+        clients.extend(counts.map(|(client, count)| (Client::new(client), count.packets)));
+    }
+    Ok(RefusedBy { clients, others: sum(&["refused_strangers"]) })
+}
+
+/// What went through, by way, while the kernel remembers it.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn traffic(table: &TableName) -> Result<BTreeMap<Way, Volume>, Error> {
+    let mut volumes: BTreeMap<Way, Volume> = BTreeMap::new();
+    for set in ["traffic4", "traffic6"] {
+        let counts = counts::ways(table, set)?.into_iter();
+        volumes.extend(counts.map(|(way, Count { packets, bytes })| (way, Volume { connections: 0, packets, bytes })));
+    }
+    for set in ["begun4", "begun6"] {
+        for (way, count) in counts::ways(table, set)? {
+            volumes.entry(way).or_default().connections = count.packets;
+        }
+    }
+    Ok(volumes)
 }
 
 /// Listings are read as plain JSON: the form of an element depends on its set,

@@ -5,19 +5,23 @@
 //! through `nft` in one transaction ([`ruleset`], [`install`]). Leases change
 //! all the time; they go over netlink ([`element`], [`transaction`]) from the
 //! one thread that owns the ledger ([`firewall`]). What others do to the
-//! ruleset is heard of ([`watch`]) and undone.
+//! ruleset is heard of ([`watch`]) and undone. What the rules refuse is heard of
+//! as well ([`nflog`]), and what they have counted is read ([`counts`]).
 
 pub mod adopt;
+mod attributes;
 mod carried;
 mod clock;
 mod compared;
 pub mod conntrack;
+pub mod counts;
 pub mod element;
 pub mod firewall;
 pub mod inspect;
 pub mod install;
 pub mod listing;
 pub mod memory;
+pub mod nflog;
 mod place;
 pub mod protect;
 mod reading;

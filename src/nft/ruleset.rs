@@ -73,11 +73,15 @@ pub(super) fn removing(family: &str, table: &TableName) -> String {
 /// What the shipped files say of the wall's own DNS.
 const SHIPPED_RATE: &str = "limit rate over 5000/second burst 1000 packets";
 
+/// And of where the daemon is told of refused packets.
+const SHIPPED_GROUP: &str = "log group 1053 ";
+
 fn configured(shipped: &str, config: &Config) -> String {
     let rate = config.wall.dns_packets_per_second;
     // Well below what the listener's buffer holds.
     let rate = format!("limit rate over {rate}/second burst {} packets", (rate / 5).max(20));
-    sized(shipped, config.lease.set_size).replace(SHIPPED_RATE, &rate)
+    let group = format!("log group {} ", config.wall.log_group);
+    sized(shipped, config.lease.set_size).replace(SHIPPED_RATE, &rate).replace(SHIPPED_GROUP, &group)
 }
 
 /// The lease sets with the configured size.
@@ -147,7 +151,7 @@ fn daemon_rule(table: &TableName, identity: &Identity) -> String {
         let path = path.trim_matches('/');
         format!(" socket cgroupv2 level {} \"{path}\"", path.split('/').count())
     });
-    format!("add rule inet {} daemon meta skuid {}{cgroup} goto admit\n", table.as_str(), identity.uid)
+    format!("add rule inet {} daemon meta skuid {}{cgroup} goto admit_own\n", table.as_str(), identity.uid)
 }
 
 fn egress(table: &TableName, interfaces: &[InterfaceName]) -> String {

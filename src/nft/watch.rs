@@ -12,7 +12,8 @@ use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use socket2::{SockFilter, SockRef};
 use thiserror::Error;
 
-use self::notice::{Notice, Unreadable};
+use self::notice::Notice;
+use super::attributes::Unreadable;
 use crate::core::config::TableName;
 
 /// `NFNLGRP_NFTABLES`: every commit to the ruleset, whoever makes it

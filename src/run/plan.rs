@@ -37,6 +37,11 @@ impl Id {
         format!("cedarwall_run_{:04x}", self.0)
     }
 
+    /// The netfilter log's group.
+    pub(super) const fn log_group(self) -> u16 {
+        if self.0 == 0 { u16::MAX } else { self.0 }
+    }
+
     /// The table that translates the client's addresses.
     pub(super) fn nat_table(self) -> String {
         format!("cedarwall_nat_{:04x}", self.0)
@@ -148,7 +153,7 @@ pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, u
         "[dns]\nlisten = [{listen}]\nupstream = [{upstream}]\ndeny = {deny}\n\n\
          [policy]\npath = {policy}\ncatch_all_forbid = {catch_all}\n\n\
          [wall]\nmode = \"gateway\"\ninterfaces = [{interface}]\nverdict = {verdict}\n\
-         allow_ranges = [{ranges}]\ntable = {table}\n\n\
+         allow_ranges = [{ranges}]\ntable = {table}\nlog_group = {group}\n\n\
          [[client]]\naddress = [{client}]\nagent = {agent}\n\n\
          [control]\nsocket = {socket}\n\n\
          [journal]\npath = {journal}\nmax_size = \"1000GB\"\nmax_age = \"8760h\"\n",
@@ -159,6 +164,7 @@ pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, u
         interface = quoted(&id.link()),
         verdict = word(&settings.verdict),
         table = quoted(&id.wall_table()),
+        group = id.log_group(),
         client = toml_list(
             std::iter::once(addresses.client.to_string()).chain(addresses.client6().map(|address| address.to_string()))
         ),

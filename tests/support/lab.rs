@@ -224,6 +224,15 @@ impl Conversation {
         Self { stream }
     }
 
+    /// Says so many octets, and reads all of them back.
+    pub fn echo(&mut self, octets: usize) {
+        self.stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let mut speaker = self.stream.try_clone().expect("a second handle");
+        let speaking = thread::spawn(move || std::io::Write::write_all(&mut speaker, &vec![b'x'; octets]));
+        std::io::Read::read_exact(&mut self.stream, &mut vec![0; octets]).expect("the echo");
+        speaking.join().expect("no panic").expect("to speak");
+    }
+
     /// Whether what is said is echoed within `patience`.
     pub fn goes_on(&mut self, patience: Duration) -> bool {
         self.stream.set_read_timeout(Some(patience)).expect("a timeout");

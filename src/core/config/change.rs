@@ -92,7 +92,7 @@ impl Waiting {
     }
 
     fn wall(&mut self, running: &Wall, wanted: Wall) -> Wall {
-        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second } = wanted;
+        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second, log_group } = wanted;
         let is_other_mode = running.mode.is_sidecar() != mode.is_sidecar();
         let name = if is_other_mode { "wall.mode" } else { "wall.interfaces" };
         Wall {
@@ -106,6 +106,7 @@ impl Waiting {
                 &running.dns_packets_per_second,
                 dns_packets_per_second,
             ),
+            log_group: self.keep("wall.log_group", &running.log_group, log_group),
         }
     }
 
@@ -193,7 +194,10 @@ agent = "claude"
             ("[dns]", "[dns]\nmax_in_flight = 7\nmax_connections = 7\nidle_timeout = \"7s\""),
             ("upstream =", "queries_per_second = 7\nburst = 7\nupstream ="),
             ("agents", "others"),
-            ("[wall]", "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7"),
+            (
+                "[wall]",
+                "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7\nlog_group = 7",
+            ),
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
             ("[control]", "[control]\nsocket = \"/run/other.sock\""),
@@ -213,6 +217,7 @@ agent = "claude"
             "wall.table",
             "wall.protect",
             "wall.dns_packets_per_second",
+            "wall.log_group",
             "lease.set_size",
             "lease.per_client",
             "lease.total",

@@ -187,6 +187,9 @@ pub struct Wall {
     /// Packets a second that one client may send to the wall's own DNS before
     /// the kernel drops them; in sidecar mode, all that share the namespace.
     pub dns_packets_per_second: u32,
+    /// The netfilter log's group over which the kernel tells of refused
+    /// packets.
+    pub log_group: u16,
 }
 
 /// Where the clients are.

@@ -43,13 +43,19 @@ const TABLES: [(&str, &[&str]); 8] = [
         ],
     ),
     ("policy", &["path", "catch_all_forbid", "watch", "mode"]),
-    ("wall", &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect", "dns_packets_per_second"]),
+    (
+        "wall",
+        &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect", "dns_packets_per_second", "log_group"],
+    ),
     ("lease", &["min", "max", "grace", "per_client", "set_size", "per_name", "total"]),
     ("client", &["address", "agent"]),
     ("control", &["socket"]),
     ("journal", &["path", "max_size", "max_age", "keep"]),
     ("names", &["per_minute", "octets_per_minute", "bits_per_minute"]),
 ];
+
+/// `log_group` unless the configuration says another.
+const LOG_GROUP: u16 = 1053;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -167,6 +173,7 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
     let allow_ranges = table.texts("allow_ranges", range).or(Vec::new());
     let name = table.text("table", table_name).or(TableName::default());
     let dns_packets_per_second = table.number("dns_packets_per_second", 1..=10_000_000).or(5000);
+    let log_group = table.number("log_group", 1..=u16::MAX.into()).or(LOG_GROUP.into());
 
     let protect = table.flag("protect").or(false);
 
@@ -196,6 +203,7 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
         table: name?,
         protect: protect?,
         dns_packets_per_second: dns_packets_per_second?,
+        log_group: u16::try_from(log_group?).unwrap_or(LOG_GROUP),
     })
 }
 

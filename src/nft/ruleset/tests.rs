@@ -66,7 +66,7 @@ fn a_sidecar_lets_out_its_own_user_and_cgroup_to_its_upstream_servers_only() {
             "add element inet cedarwall upstream4 { 192.0.2.53 . tcp . 53 }",
             "add element inet cedarwall upstream6 { 2001:db8::53 . tcp . 53 }",
             "add rule inet cedarwall daemon meta skuid 65353 \
-             socket cgroupv2 level 2 \"system.slice/cedarwall.service\" goto admit",
+             socket cgroupv2 level 2 \"system.slice/cedarwall.service\" goto admit_own",
         ]
     );
     assert!(text.contains("type filter hook egress device \"veth-agent\""));
@@ -89,7 +89,7 @@ fn another_table_name_is_used_everywhere() {
 fn only_the_lease_sets_take_the_configured_size() {
     let text = rendered(|text| text);
     assert_eq!(text.matches("\t\tsize 5000\n").count(), 6);
-    assert_eq!(text.matches("\t\tsize 65536\n").count(), 5);
+    assert_eq!(text.matches("\t\tsize 65536\n").count(), 15);
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn audited(text: String) -> String {
 #[test]
 fn only_audit_mode_has_rules_that_let_through_what_is_denied() {
     for (enforcing, audit, rules) in [
-        (rendered(|text| text), rendered(audited), 12),
-        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 8),
+        (rendered(|text| text), rendered(audited), 15),
+        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 11),
     ] {
         let rest = audit.strip_prefix(enforcing.as_str()).expect("nothing else differs");
         assert_eq!(added(rest).len(), rules, "{rest}");
@@ -127,7 +127,7 @@ fn only_audit_mode_has_rules_that_let_through_what_is_denied() {
 #[test]
 fn every_meter_takes_the_configured_rate() {
     for (text, meters) in [(rendered(with_rate), 3), (rendered(|text| sidecar(with_rate(text))), 2)] {
-        assert_eq!(text.matches("limit rate").count(), meters);
+        assert_eq!(text.matches("limit rate over").count(), meters);
         assert_eq!(text.matches("limit rate over 77/second burst 20 packets").count(), meters);
     }
 }

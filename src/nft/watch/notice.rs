@@ -1,14 +1,9 @@
 //! What the kernel tells of commits to the ruleset, read from its octets
 //! (linux/netfilter/nf_tables.h). Pure: anything may be thrown at it.
 
-use netlink_packet_core::NlasIterator;
-use thiserror::Error;
-
+use super::super::attributes::{Message, Unreadable, attribute, each, messages, text};
 use super::super::place::{self, Place};
 
-/// Lengths of `struct nlmsghdr` and `struct nfgenmsg`.
-const NETLINK_HEADER: usize = 16;
-const NETFILTER_HEADER: usize = 4;
 /// `NFNL_SUBSYS_NFTABLES`, `NFPROTO_INET`, `NFPROTO_NETDEV`.
 const NFTABLES: u8 = 10;
 const INET: u8 = 1;
@@ -36,7 +31,18 @@ const KEY_END: u16 = 10;
 const VALUE: u16 = 1;
 const GENERATION: u16 = 1;
 /// The sets that packets fill: evidence, which an operator may clear away.
-const EVIDENCE: [&str; 4] = ["denied4", "denied6", "would_deny4", "would_deny6"];
+const EVIDENCE: [&str; 10] = [
+    "denied4",
+    "denied6",
+    "would_deny4",
+    "would_deny6",
+    "refused_by4",
+    "refused_by6",
+    "traffic4",
+    "traffic6",
+    "begun4",
+    "begun6",
+];
 
 /// One thing that was done to our table, or the end of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +74,6 @@ pub enum Notice {
     },
 }
 
-/// A datagram that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a notification of the kernel cannot be read")]
-pub struct Unreadable;
-
 /// The notices of one datagram, as far as they are about the table named
 /// `table`.
 ///
@@ -80,32 +81,23 @@ pub struct Unreadable;
 /// When any of it is not in its form.
 pub fn decode(datagram: &[u8], table: &str) -> Result<Vec<Notice>, Unreadable> {
     let mut notices = Vec::new();
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let length = rest.first_chunk().map(|octets| u32::from_ne_bytes(*octets)).ok_or(Unreadable)?;
-        let length = usize::try_from(length).map_err(|_| Unreadable)?;
-        let message = rest.get(..length).ok_or(Unreadable)?;
-        read(message, table, &mut notices)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    for message in messages(datagram)? {
+        read(&message, table, &mut notices)?;
     }
     Ok(notices)
 }
 
-fn read(message: &[u8], table: &str, notices: &mut Vec<Notice>) -> Result<(), Unreadable> {
-    let (header, body) = message.split_at_checked(NETLINK_HEADER).ok_or(Unreadable)?;
-    let kind = header.get(4..6).and_then(|octets| octets.first_chunk()).ok_or(Unreadable)?;
-    let [kind, subsystem] = u16::from_ne_bytes(*kind).to_le_bytes();
+fn read(message: &Message<'_>, table: &str, notices: &mut Vec<Notice>) -> Result<(), Unreadable> {
+    let Message { subsystem, kind, family, attributes, .. } = *message;
     if subsystem != NFTABLES {
         return Ok(());
     }
-    let (netfilter, attributes) = body.split_at_checked(NETFILTER_HEADER).ok_or(Unreadable)?;
     if kind == NEW_GENERATION {
         let generation = attribute(attributes, GENERATION)?.ok_or(Unreadable)?;
         let generation = u32::from_be_bytes(generation.try_into().map_err(|_| Unreadable)?);
         notices.push(Notice::Committed { generation });
         return Ok(());
     }
-    let family = *netfilter.first().ok_or(Unreadable)?;
     if ![INET, NETDEV].contains(&family) || text(attribute(attributes, TABLE)?)? != table {
         return Ok(());
     }
@@ -148,25 +140,6 @@ fn elements(attributes: &[u8], is_there: bool, notices: &mut Vec<Notice>) -> Res
 fn value(data: Option<&[u8]>) -> Result<Option<Vec<u8>>, Unreadable> {
     let Some(data) = data else { return Ok(None) };
     Ok(attribute(data, VALUE)?.map(<[u8]>::to_vec))
-}
-
-fn attribute(attributes: &[u8], wanted: u16) -> Result<Option<&[u8]>, Unreadable> {
-    Ok(each(attributes)?.into_iter().find_map(|(kind, value)| (kind == wanted).then_some(value)))
-}
-
-fn each(attributes: &[u8]) -> Result<Vec<(u16, &[u8])>, Unreadable> {
-    let read = NlasIterator::new(attributes).map(|attribute| {
-        let attribute = attribute.map_err(|_| Unreadable)?;
-        let (kind, octets) = (attribute.kind(), usize::from(attribute.length()));
-        Ok((kind, attribute.into_inner().get(4..octets).ok_or(Unreadable)?))
-    });
-    read.collect()
-}
-
-/// A name as the kernel writes it: with a NUL at its end.
-fn text(octets: Option<&[u8]>) -> Result<&str, Unreadable> {
-    let octets = octets.and_then(|octets| octets.strip_suffix(&[0])).ok_or(Unreadable)?;
-    std::str::from_utf8(octets).map_err(|_| Unreadable)
 }
 
 #[cfg(test)]

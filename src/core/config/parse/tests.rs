@@ -147,6 +147,7 @@ fn every_value_arrives_where_it_belongs() {
                 table: TableName::parse("wall_2").unwrap(),
                 protect: true,
                 dns_packets_per_second: 100,
+                log_group: 1053,
             },
             lease: LeaseSettings {
                 min: seconds(5),
