@@ -168,7 +168,10 @@ async fn stand(
     let denials = Arc::clone(journal);
     let hooks = Hooks { now: wall_time, denials: Arc::new(move |client| denials.denied_to(client)) };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
-    let packets = Packets::start(config, witness.clone(), principals.clone(), packets::Hooks::default())?;
+    let (sinkhole, is_sidecar) = (handler.sinkhole(), config.wall.mode.is_sidecar());
+    let named = move |client, address| sinkhole.named(client, address, is_sidecar);
+    let hooks = packets::Hooks { sinkhole: Arc::new(named), ..packets::Hooks::default() };
+    let packets = Packets::start(config, witness.clone(), principals.clone(), hooks)?;
     let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
     let insight = (Exposures::new(witness.clone(), principals), traffic.desk());
 
