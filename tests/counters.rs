@@ -197,7 +197,7 @@ fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
 
         // Packets: the kernel's counters and sets, the command, the socket and
         // the metrics.
-        let [syn, other, host] = ["denied_syn", "denied_other", "denied_host"].map(counter);
+        let [syn, other, host] = ["denied_syn", "denied_other", "denied_host", "denied_sinkhole"].map(counter);
         let packets = syn + other + host;
         assert!(syn >= 200 && host >= 40 && packets >= 40_000, "{syn} {other} {host}");
         let [portless, unlisted, strangers] =
@@ -222,7 +222,7 @@ fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
         wall.events("daemon.stopped", 1);
         let single = u64::try_from(wall.events("packet.dropped", 1).len()).unwrap();
         let summed = sum(&wall.events("packets.summarised", 1), "packets");
-        let now: u64 = ["denied_syn", "denied_other", "denied_host"].map(counter).iter().sum();
+        let now: u64 = ["denied_syn", "denied_other", "denied_host", "denied_sinkhole"].map(counter).iter().sum();
         assert_eq!(single + summed, now);
     });
 }

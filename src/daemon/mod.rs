@@ -190,11 +190,11 @@ async fn stand(
     let (mut reloader, reloading) = Reloader::new(file.to_owned(), present, parts);
     reloader.judge_adopted().await?;
     adoption.finish(&firewall, journal).await?;
+    witness.remember(&firewall.leases().await);
     if config.policy.mode == PolicyMode::Enforce {
         // Of a daemon before this one; no rule lets them through.
         tokio::task::spawn_blocking(nft::conntrack::end_audited);
     }
-    witness.remember(&firewall.leases().await);
     reloader.begin().await;
 
     let _audit = OnDrop(tokio::spawn(audit::keep_telling(Arc::clone(&in_force), Arc::clone(journal))));

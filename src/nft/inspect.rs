@@ -86,7 +86,7 @@ pub fn refused_by(table: &TableName, mode: &Mode) -> Result<RefusedBy, Error> {
     let counters = counts::counters(table)?;
     let sum = |names: &[&str]| names.iter().filter_map(|name| counters.get(*name)).map(|count| count.packets).sum();
     if mode.is_sidecar() {
-        return Ok(RefusedBy { others: sum(&["denied_syn", "denied_other", "denied_host"]), ..RefusedBy::default() });
+        return Ok(RefusedBy { others: sum(&["denied_syn", "denied_other", "denied_host", "denied_sinkhole"]), ..RefusedBy::default() });
     }
     let mut clients = BTreeMap::new();
     for set in ["refused_by4", "refused_by6"] {
