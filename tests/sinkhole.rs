@@ -128,6 +128,10 @@ fn who_connects_to_a_denied_name_is_refused_at_once_and_nothing_leaves() {
         let (error, took) = connect(lab, "agent", "203.0.113.9".parse().unwrap(), 443);
         assert!(error != ErrorKind::ConnectionRefused && took >= SECOND, "elsewhere the verdict counts: {error:?}");
         assert_eq!(arrived(), 0, "a packet to the sinkhole reached the internet");
+        for event in wall.events("connect.denied", 4) {
+            assert_eq!(event["hostname"], TELEMETRY, "{event}");
+            assert!(event["port"] == 443 || event["port"] == 4433, "{event}");
+        }
         assert_eq!(upstream.count(TELEMETRY), 0);
         for event in wall.events("query.denied", 5) {
             assert!(covers(event["sinkhole"].as_str().unwrap().parse().unwrap()), "{event}");

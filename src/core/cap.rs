@@ -40,7 +40,7 @@ pub enum Cap {
     ConnectionsPerClient,
     /// `dns.max_connections`
     ConnectionsTotal,
-    /// Denied names that have an address in the [sinkhole](super::sinkhole).
+    /// Denied names that have an address in the sinkhole.
     SinkholeNames,
 }
 

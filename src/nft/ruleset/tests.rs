@@ -110,8 +110,8 @@ fn audited(text: String) -> String {
 #[test]
 fn only_audit_mode_has_rules_that_let_through_what_is_denied() {
     for (enforcing, audit, rules) in [
-        (rendered(|text| text), rendered(audited), 12),
-        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 8),
+        (rendered(|text| text), rendered(audited), 15),
+        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 11),
     ] {
         let rest = audit.strip_prefix(enforcing.as_str()).expect("nothing else differs");
         assert_eq!(added(rest).len(), rules, "{rest}");
