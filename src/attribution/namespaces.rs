@@ -1,5 +1,6 @@
 //! In which network namespace of this host a client is.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io;
@@ -159,11 +160,10 @@ impl Namespaces {
 
     /// The sockets of this thread's own namespace.
     pub(super) fn own_sockets(&mut self) -> io::Result<&mut Sockets> {
-        let own = self.own;
-        if !self.open.contains_key(&own) {
-            self.open.insert(own, Open { sockets: Sockets::open()?, used: Instant::now() });
-        }
-        let open = self.open.get_mut(&own).ok_or(io::ErrorKind::NotFound)?;
+        let open = match self.open.entry(self.own) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(none) => none.insert(Open { sockets: Sockets::open()?, used: Instant::now() }),
+        };
         open.used = Instant::now();
         Ok(&mut open.sockets)
     }

@@ -88,7 +88,7 @@ impl Sockets {
         let family = if ends.client.is_ipv4() { AF_INET } else { AF_INET6 };
         let id = identity(local, remote);
         let found = self.ask(request(family, ends.protocol, id), 0)?;
-        Ok(found.into_iter().filter(|socket| is_live(socket)).map(|socket| name_of(&socket)).next())
+        Ok(found.iter().find(|socket| is_live(socket)).map(name_of))
     }
 
     /// Every socket that may have sent from the client's port: a connected

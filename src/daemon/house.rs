@@ -33,10 +33,18 @@ pub(super) struct DaemonHouse {
     reloading: Reloading,
     service: ServiceManager,
     journal: Arc<Journal>,
-    exposures: Exposures,
-    traffic: TrafficDesk,
-    processes: String,
+    insight: Insight,
     started: Instant,
+}
+
+/// What the daemon has learned beside its work.
+pub(super) struct Insight {
+    /// Which names share an address.
+    pub(super) exposures: Exposures,
+    /// What went through.
+    pub(super) traffic: TrafficDesk,
+    /// Whether processes are named, and if not, why.
+    pub(super) processes: String,
 }
 
 impl DaemonHouse {
@@ -47,11 +55,9 @@ impl DaemonHouse {
         reloading: Reloading,
         service: ServiceManager,
         journal: Arc<Journal>,
-        (exposures, traffic): (Exposures, TrafficDesk),
-        processes: String,
+        insight: Insight,
     ) -> Self {
-        let started = Instant::now();
-        Self { in_force, clients, firewall, reloading, service, journal, exposures, traffic, processes, started }
+        Self { in_force, clients, firewall, reloading, service, journal, insight, started: Instant::now() }
     }
 
     fn agent(&self, client: Client) -> Option<String> {
@@ -124,7 +130,7 @@ impl House for DaemonHouse {
             watch,
             waiting,
             reloads: totals,
-            processes: self.processes.clone(),
+            processes: self.insight.processes.clone(),
             clients: self.clients.known().len(),
             leases: self.firewall.leases().await.len(),
             statics: self.firewall.statics().await.len(),
@@ -142,11 +148,11 @@ impl House for DaemonHouse {
     }
 
     async fn exposure(&self) -> Vec<ExposureRow> {
-        self.exposures.of(&self.firewall.leases().await, self.in_force.load().law())
+        self.insight.exposures.of(&self.firewall.leases().await, self.in_force.load().law())
     }
 
     async fn traffic(&self) -> Vec<TrafficRow> {
-        self.traffic.tell().await
+        self.insight.traffic.tell().await
     }
 
     async fn reload(&self) -> Result<ReloadReport, String> {

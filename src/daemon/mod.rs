@@ -38,7 +38,7 @@ use tokio::time::timeout;
 use self::adoption::Adoption;
 use self::background::Background;
 use self::exposure::Exposures;
-use self::house::DaemonHouse;
+use self::house::{DaemonHouse, Insight};
 use self::naming::Naming;
 use self::packets::Packets;
 use self::principals::Principals;
@@ -181,7 +181,8 @@ async fn stand(
     let hooks = packet_hooks(tracer, handler.sinkhole(), config.wall.mode.is_sidecar());
     let packets = Packets::start(config, witness.clone(), principals.clone(), hooks)?;
     let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
-    let insight = (Exposures::new(witness.clone(), principals), traffic.desk());
+    let exposures = Exposures::new(witness.clone(), principals);
+    let insight = Insight { exposures, traffic: traffic.desk(), processes };
 
     let parts = Parts {
         in_force: Arc::clone(&in_force),
@@ -208,16 +209,8 @@ async fn stand(
     let _audit = OnDrop(tokio::spawn(audit::keep_telling(Arc::clone(&in_force), Arc::clone(journal))));
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
     let (stop, stopping) = watch::channel(false);
-    let house = DaemonHouse::new(
-        in_force,
-        clients,
-        firewall,
-        reloading.clone(),
-        service.clone(),
-        Arc::clone(journal),
-        insight,
-        processes,
-    );
+    let house =
+        DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));

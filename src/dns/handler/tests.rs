@@ -459,13 +459,12 @@ async fn what_cannot_be_connected_to_has_no_record_in_the_sinkhole_and_still_exi
 
 #[tokio::test]
 async fn only_what_the_policy_denies_by_name_goes_to_the_sinkhole() {
-    let cases: [(fn(&Query) -> Outcome, Option<ResponseCode>); 4] = [
-        (|_| Outcome::Denied(Denial::by_default(Reason::ForbiddenAlias)), None),
+    for (outcome, without_address) in [
+        ((|_: &Query| Outcome::Denied(Denial::by_default(Reason::ForbiddenAlias))) as fn(&Query) -> Outcome, None),
         (|_| Outcome::Denied(Denial::by_default(Reason::NoPermittedAddress)), Some(ResponseCode::NoError)),
         (|_| Outcome::Denied(Denial::by_default(Reason::TooManyNames)), Some(ResponseCode::NoError)),
         (|_| Outcome::Denied(Denial::by_default(Reason::LeaseSetFull)), Some(ResponseCode::NoError)),
-    ];
-    for (outcome, without_address) in cases {
+    ] {
         let wall = wall_with(outcome, with_sinkhole, Duration::ZERO);
         let reply = wall.ask(&query("api.example.com.", RecordType::A)).await;
         assert_eq!(reply.answers.len(), usize::from(without_address.is_none()));

@@ -125,7 +125,7 @@ fn what_a_terminal_would_obey_is_escaped_and_what_is_no_text_is_shown_as_octets(
 fn a_command_line_is_bounded_and_a_secret_is_not_shown_in_part() {
     let long = "x ".repeat(4000);
     assert_eq!(line(&["a", &"b".repeat(500)]).chars().count(), 2 + LONGEST_ARGUMENT);
-    assert!(line(&vec![long.as_str(); 9]).chars().count() <= LONGEST);
+    assert!(line(&[long.as_str(); 9]).chars().count() <= LONGEST);
     assert_eq!(command_line(b"x\0y\0ghp_16C7e42F2", true), "x y ''");
     assert_eq!(command_line(b"x y ghp_16C7e42F2", true), "x y");
 }
