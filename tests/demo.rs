@@ -32,6 +32,14 @@ fn the_story_goes_as_told_within_a_minute_and_eighty_columns() {
     assert_eq!(code, 0, "{said}");
     assert!(began.elapsed() < Duration::from_secs(60));
     assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    for step in [
+        "npm install http://registry.example.com:443/left-pad-1.0.0.tgz",
+        "and the process: node postinstall.js, its shell, and npm install",
+        "cedarwall review: both are on its first screen",
+        "cedarwall replay: that name would be permitted, and nothing else changes",
+    ] {
+        assert!(said.contains(&format!(" ok    {step}")), "{step}: {said}");
+    }
 }
 
 /// The other reading of the policy's last line denies all, so the story cannot

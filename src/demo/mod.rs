@@ -12,6 +12,7 @@
 //! and every step is checked.
 
 mod enter;
+mod evidence;
 mod internet;
 mod kernel;
 mod package;

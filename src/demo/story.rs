@@ -9,12 +9,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use serde_json::Value;
 
 use super::probe::Probe;
 use super::report::Report;
 use super::stage::{AGENT, API, FOLDER, OPEN_DNS, Place, TELEMETRY, UPSTREAM, WALL, outcome, path, start, write};
-use super::{Error, Settings, kernel, package, stage};
+use super::{Error, Settings, evidence, kernel, package, stage};
 use crate::control;
 use crate::core::config::CatchAllForbid;
 use crate::core::policy::{Policy, Sources};
@@ -22,9 +21,6 @@ use crate::core::policy::{Policy, Sources};
 /// The story's policy, as shipped.
 const POLICY_FILE: &str = "policies/story/story.cedar";
 const POLICY: &str = include_str!("../../policies/story/story.cedar");
-
-/// The name that must not resolve.
-const DENIED: &str = "telemetry.example.com";
 
 /// How long a part may take to come up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,7 +74,11 @@ pub fn tell(settings: &Settings, out: &mut dyn Write) -> Result<bool, Error> {
     other_ways(&mut report, before)?;
 
     report.scene("Afterwards").map_err(written())?;
-    evidence(&mut report, before)?;
+    evidence::counted(&mut report, before)?;
+    report.scene("Where did that endpoint come from?").map_err(written())?;
+    evidence::traced(&mut report)?;
+    report.scene("What it would take to permit it").map_err(written())?;
+    evidence::suggested(&mut report, settings.catch_all_forbid)?;
     report.end(LAST_WORDS).map_err(written())
 }
 
@@ -175,10 +175,7 @@ fn raise_the_wall(catch_all: CatchAllForbid) -> Result<(), Error> {
     let policy = path("policy");
     fs::create_dir(&policy).map_err(Error::io("cannot make the policy's folder"))?;
     write(&policy.join("story.cedar"), POLICY)?;
-    let catch_all = match catch_all {
-        CatchAllForbid::Strict => "strict",
-        CatchAllForbid::DefaultDeny => "default-deny",
-    };
+    let catch_all = catch_all_word(catch_all);
     let configuration = format!(
         "[dns]\nlisten = [\"{wall}:53\", \"[{wall6}]:53\"]\nupstream = [\"udp://{upstream}:53\"]\n\
          [policy]\npath = \"{FOLDER}/policy\"\ncatch_all_forbid = \"{catch_all}\"\n\
@@ -198,6 +195,14 @@ fn raise_the_wall(catch_all: CatchAllForbid) -> Result<(), Error> {
     let mut daemon = Place::Wall.ourselves()?;
     daemon.arg("serve").arg("--config").arg(&file);
     start_part(&mut daemon, "cedarwall", || control::is_ready(&path("control.sock")))
+}
+
+/// How the configuration and the command line name this reading.
+pub(super) const fn catch_all_word(reading: CatchAllForbid) -> &'static str {
+    match reading {
+        CatchAllForbid::Strict => "strict",
+        CatchAllForbid::DefaultDeny => "default-deny",
+    }
 }
 
 fn install(report: &mut Report<'_>, script: &Path) -> Result<(), Error> {
@@ -266,43 +271,4 @@ fn other_ways(report: &mut Report<'_>, before: u64) -> Result<(), Error> {
     report
         .check("the connection to api.example.com worked all along", &complaint, output.status.success())
         .map_err(written())
-}
-
-fn evidence(report: &mut Report<'_>, before: u64) -> Result<(), Error> {
-    let written = || Error::io("cannot write the output");
-    let count = |name| kernel::counter(Place::Wall, "cedarwall", name);
-    let (permitted, syn, other) = (count("permitted")?, count("denied_syn")?, count("denied_other")?);
-    let told = "nft list counters table inet cedarwall: the kernel counted it all";
-    let seen = format!("permitted {permitted}, denied_syn {syn}, denied_other {other} packets");
-    report.check(told, &seen, permitted > 0 && syn >= 4 && other >= 6).map_err(written())?;
-    report.show(&seen).map_err(written())?;
-
-    let arrived = kernel::arrivals()?.saturating_sub(before);
-    let told = "the telemetry host and the other DNS server saw 0 packets of any kind";
-    report.check(told, &format!("{arrived} packets"), arrived == 0).map_err(written())?;
-
-    let journal = fs::read_to_string(path("events.jsonl")).unwrap_or_default();
-    let denials = denials(&journal);
-    let agents = denials.iter().all(|line| line.get("agent").and_then(Value::as_str) == Some("claude"));
-    let told = "the journal has the denied name, the client, the agent and the reason";
-    report.check(told, &format!("{} lines", denials.len()), !denials.is_empty() && agents).map_err(written())?;
-    if let Some(line) = denials.first() {
-        let field = |name: &str| Some(format!("{name}={}", line.get(name)?.as_str()?));
-        let told: Vec<_> = ["hostname", "type", "client", "agent", "reason"].into_iter().filter_map(field).collect();
-        report.show(&told.join(" ")).map_err(written())?;
-    }
-    if let Some((number, text)) = package::line_about(DENIED) {
-        report
-            .show(&format!("the package says that name in {}, line {number}:", package::POST_INSTALL_FILE))
-            .map_err(written())?;
-        report.show(text).map_err(written())?;
-    }
-    Ok(())
-}
-
-/// The journal's denials of the name.
-fn denials(journal: &str) -> Vec<Value> {
-    let lines = journal.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let is = |line: &Value, field: &str, wanted: &str| line.get(field).and_then(Value::as_str) == Some(wanted);
-    lines.filter(|line| is(line, "event", "query.denied") && is(line, "hostname", DENIED)).collect()
 }
