@@ -118,7 +118,8 @@ impl Tracer {
     fn ask(&self, ends: Ends, reply: impl FnOnce(Traced) + Send + 'static) {
         match &self.state {
             State::On(door) => {
-                door.0.put(Question { ends, deadline: Instant::now() + self.patience, reply: Box::new(reply) });
+                let deadline = Instant::now() + self.patience;
+                door.0.put(Question { ends, deadline, replies: vec![Box::new(reply)] });
             }
             State::Off(traced, _) => reply(traced.clone()),
         }

@@ -18,7 +18,17 @@ pub(super) struct Question {
     pub(super) ends: Ends,
     /// When the answer is of no use any more.
     pub(super) deadline: Instant,
-    pub(super) reply: Box<dyn FnOnce(Traced) + Send>,
+    /// Those who want to know.
+    pub(super) replies: Vec<Box<dyn FnOnce(Traced) + Send>>,
+}
+
+impl Question {
+    /// Tells everybody who wanted to know.
+    pub(super) fn reply(self, traced: &Traced) {
+        for reply in self.replies {
+            reply(traced.clone());
+        }
+    }
 }
 
 /// What there is to do.
@@ -52,7 +62,7 @@ impl Turns {
         let refused = self.waiting().put(question);
         match refused {
             None => self.bell.notify_one(),
-            Some((question, why)) => (question.reply)(Traced::Missing(why)),
+            Some((question, why)) => question.reply(&Traced::Missing(why)),
         }
     }
 
@@ -83,7 +93,7 @@ impl Turns {
         };
         self.bell.notify_all();
         for question in left {
-            (question.reply)(Traced::Missing(Untraced::TooSlow));
+            question.reply(&Traced::Missing(Untraced::TooSlow));
         }
     }
 
@@ -111,17 +121,26 @@ impl Waiting {
         None
     }
 
+    /// The next one, and with it all that wait between the same ends: one look
+    /// answers them.
     fn take(&mut self) -> Option<Question> {
         let client = self.turns.pop_front()?;
         let of_client = self.of_client.get_mut(&client)?;
-        let question = of_client.pop_front();
+        let before = of_client.len();
+        let mut question = of_client.pop_front()?;
+        let (same, others): (VecDeque<_>, _) = of_client.drain(..).partition(|other| other.ends == question.ends);
+        for other in same {
+            question.deadline = question.deadline.max(other.deadline);
+            question.replies.extend(other.replies);
+        }
+        *of_client = others;
+        self.count = self.count.saturating_sub(before - of_client.len());
         if of_client.is_empty() {
             self.of_client.remove(&client);
         } else {
             self.turns.push_back(client);
         }
-        self.count -= usize::from(question.is_some());
-        question
+        Some(question)
     }
 }
 
@@ -137,8 +156,8 @@ mod tests {
         let client: SocketAddr = client.parse().unwrap();
         let ends = Ends::new(Protocol::Udp, client, "10.77.0.1:53".parse().unwrap());
         let sender = sender.clone();
-        let reply = Box::new(move |traced| drop(sender.send(traced)));
-        Question { ends, deadline: Instant::now(), reply }
+        let reply: Box<dyn FnOnce(Traced) + Send> = Box::new(move |traced| drop(sender.send(traced)));
+        Question { ends, deadline: Instant::now(), replies: vec![reply] }
     }
 
     fn next(turns: &Turns) -> Option<u16> {
@@ -146,6 +165,19 @@ mod tests {
             Next::Question(question) => Some(question.ends.client.port()),
             Next::Nothing | Next::Closed => None,
         }
+    }
+
+    #[test]
+    fn all_that_wait_over_one_socket_are_answered_by_one_look() {
+        let (turns, (sender, replies)) = (Turns::default(), channel());
+        for port in [1, 2, 1, 1] {
+            turns.put(question(&format!("10.77.0.2:{port}"), &sender));
+        }
+        let Next::Question(first) = turns.next(Some(Duration::ZERO)) else { panic!("nobody waits") };
+        assert_eq!((first.ends.client.port(), first.replies.len()), (1, 3));
+        first.reply(&Traced::Missing(Untraced::Gone));
+        assert_eq!(replies.try_iter().collect::<Vec<_>>(), vec![Traced::Missing(Untraced::Gone); 3]);
+        assert_eq!([next(&turns), next(&turns)], [Some(2), None]);
     }
 
     #[test]

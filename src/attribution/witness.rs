@@ -12,7 +12,7 @@ use super::namespaces::{Namespaces, Unknown};
 use super::processes::{Holder, Processes};
 use super::recollection::Recollection;
 use super::sockets::Found;
-use super::turns::{Next, Question, Turns};
+use super::turns::{Next, Turns};
 use super::users::Users;
 use crate::core::process::{Ends, Process, Traced, Untraced};
 
@@ -45,9 +45,9 @@ impl Witness {
         loop {
             let until_idle = self.namespaces.close_idle();
             match turns.next(until_idle) {
-                Next::Question(Question { ends, deadline, reply }) => match self.trace(ends, deadline) {
-                    Ok(traced) => reply(traced),
-                    Err(Unknown::TooSlow) => reply(Traced::Missing(Untraced::TooSlow)),
+                Next::Question(question) => match self.trace(question.ends, question.deadline) {
+                    Ok(traced) => question.reply(&traced),
+                    Err(Unknown::TooSlow) => question.reply(&Traced::Missing(Untraced::TooSlow)),
                     Err(Unknown::Lost(error)) => return Err(error),
                 },
                 Next::Nothing => self.recollection.tidy(),

@@ -2,17 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::core::printable::Printable;
+
 /// `text` with everything escaped that would end a line, move a cursor, turn
 /// the direction of writing or not be seen. Quotes and backslashes stay.
 pub fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '"' | '\'' | '\\' => shown.push(character),
-            _ => shown.extend(character.escape_debug()),
-        }
-    }
-    shown
+    Printable(text).to_string()
 }
 
 /// The same, at most `most` characters of it, with an ellipsis for the rest.
@@ -46,7 +41,7 @@ mod tests {
 
     #[test]
     fn nothing_that_steers_a_terminal_or_a_reader_is_left() {
-        assert_eq!(plain("a\n\u{1b}[2J\u{202e}b\u{2028}\t\u{9b}"), "a\\n\\u{1b}[2J\\u{202e}b\\u{2028}\\t\\u{9b}");
+        assert_eq!(plain("a\n\u{1b}[2J\u{202e}b\u{2028}\t\u{9b}"), "a\\u{a}\\u{1b}[2J\\u{202e}b\\u{2028}\\u{9}\\u{9b}");
         assert_eq!(plain("sh -c \"a 'b' \\c\" Jürgen 漢"), "sh -c \"a 'b' \\c\" Jürgen 漢");
     }
 
