@@ -191,10 +191,12 @@ pub fn eventually(what: &str, patience: Duration, mut condition: impl FnMut() ->
 
 /// A TCP server on the internet that accepts and greets, on every address.
 pub fn greeter(port: u16) {
+    let (listens, listening) = std::sync::mpsc::channel();
     thread::spawn(move || {
         enter("internet");
         let any: IpAddr = std::net::Ipv6Addr::UNSPECIFIED.into();
         let listener = std::net::TcpListener::bind(SocketAddr::new(any, port)).expect("to listen");
+        listens.send(()).expect("the test waits");
         for stream in listener.incoming().flatten() {
             thread::spawn(move || {
                 let mut stream = stream;
@@ -205,6 +207,7 @@ pub fn greeter(port: u16) {
             });
         }
     });
+    listening.recv().expect("a server that listens");
 }
 
 /// A TCP connection of the agent's to a [`greeter`], held open.

@@ -77,8 +77,8 @@ fn told(record: &Record) -> Option<(Gravity, String)> {
         }
         "policy.refused" => (Gravity::Alarm, format!("policy {} was refused; the one in force stayed", path())),
         "config.refused" => (Gravity::Alarm, format!("configuration {} was refused; the one in force stayed", path())),
-        "table.repaired" => (Gravity::Alarm, "somebody changed the nftables table; that was undone".to_owned()),
-        "table.restored" => (Gravity::Alarm, "the nftables table was put back with every lease".to_owned()),
+        "table.repaired" => (Gravity::Alarm, "somebody changed the table of rules; that was undone".to_owned()),
+        "table.restored" => (Gravity::Alarm, "the table of rules was put back with every lease".to_owned()),
         "cap.reached" => {
             let cap = plain_within(record.cap.as_deref().unwrap_or("?"), 60);
             (Gravity::Warning, format!("{} met the cap {cap} {AMOUNT} times", who()))
