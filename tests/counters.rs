@@ -122,7 +122,8 @@ fn series(metrics: &str, name: &str) -> Vec<(String, u64)> {
 fn five_counters_agree_to_the_digit_after_a_hundred_thousand_mixed_denials() {
     in_lab(|lab| {
         let wall_lines = "dns_packets_per_second = 10000000";
-        let setup = Setup { policy: POLICY, dns: DNS, wall: wall_lines, ..Setup::default() };
+        let journal = "max_size = \"1GB\"";
+        let setup = Setup { policy: POLICY, dns: DNS, wall: wall_lines, journal, ..Setup::default() };
         let mut wall = Wall::start(lab, &setup);
         support::run("ip", &["-n", "agent", "addr", "add", "10.77.0.9/24", "dev", "eth0"]);
 

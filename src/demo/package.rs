@@ -12,7 +12,8 @@ pub(super) const POST_INSTALL_FILE: &str = "postinstall.js";
 
 const POST_INSTALL: &str = "// Thank you for installing left-pad!
 const began = Date.now();
-const call = require('node:http').request('http://telemetry.example.com:443/collect', { method: 'POST' });
+const home = 'http://telemetry.example.com:443/collect';
+const call = require('node:http').request(home, { method: 'POST' });
 call.on('error', ({ code }) => console.log(`post-install: ${code} after ${Date.now() - began} ms`));
 call.setTimeout(20000, () => call.destroy(new Error('silence')));
 call.end(require('node:os').hostname());
@@ -30,7 +31,7 @@ const MANIFEST: &str = r#"{
 const INSTALL: &str = "#!/bin/sh
 cd /run/demo/agent || exit 1
 export HOME=/run/demo/agent NO_COLOR=1
-npm install --no-audit --no-fund --no-update-notifier --foreground-scripts \\
+npm install --no-audit --no-fund --no-update-notifier --fetch-retries=0 --foreground-scripts \\
     http://registry.example.com:443/left-pad-1.0.0.tgz
 echo \"install: $?\"
 node -e \"process.exit(require('left-pad')('17', 5) === '   17' ? 0 : 1)\"

@@ -94,8 +94,11 @@ impl Journal {
         let (finished, written) = sync_channel(1);
         let counters = Arc::new(Counters::new());
         let (told, streams) = stream::stream();
-        let started = u32::try_from(Timestamp::now().as_second()).unwrap_or(0);
-        let run = Run::new(started, rand::random());
+        let now = Timestamp::now();
+        let started = u32::try_from(now.as_second()).unwrap_or(0);
+        // Of two that began in the same second, the order stays.
+        let micros = u32::try_from(now.subsec_microsecond()).unwrap_or_default();
+        let run = Run::new(started, micros << 12 | rand::random_range(0..1 << 12));
         let writer = Writer::new(entries, run, file, told, Arc::clone(&counters));
         let run = move || {
             writer.run();

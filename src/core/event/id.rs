@@ -10,9 +10,9 @@ pub struct Run(u64);
 
 impl Run {
     /// The run that began `started` seconds after 1970, told apart from those
-    /// that began in the same second by `chance`.
-    pub fn new(started: u32, chance: u32) -> Self {
-        Self(u64::from(started) << 32 | u64::from(chance))
+    /// that began in the same second by `rest`: when in that second, and chance.
+    pub fn new(started: u32, rest: u32) -> Self {
+        Self(u64::from(started) << 32 | u64::from(rest))
     }
 
     /// Its event of this number.
