@@ -1,6 +1,6 @@
 //! What can be learned from a journal afterwards: its lines, read again.
 //!
-//! A [`record`] is one [`line`]. [`review`] makes the story of a session of many,
+//! A [`record`] is one [`mod@line`]. [`review`] makes the story of a session of many,
 //! [`suggest`] Cedar for what was denied in it, and [`replay`] puts its
 //! questions to another policy. What they share: what was refused
 //! ([`refusal`]), by which processes ([`chain`]), how often ([`tally`]), and
