@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(code("a.example.com"), "`a.example.com`");
         assert_eq!(code("a`b``c"), "```a`b``c```");
         assert_eq!(code("`"), "`` ` ``");
-        assert_eq!(code("a\n# b"), "`a\\n# b`");
+        assert_eq!(code("a\n# b"), "`a\\u{a}# b`");
         assert_eq!(cell("a|b"), "`a¦b`");
     }
 }

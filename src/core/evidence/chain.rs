@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_chain_reads_from_who_did_it_to_who_began() {
         let actor = Actor::of(&record(&["node postinstall.js", "sh -c x\ny", "npm install left-pad"])).unwrap();
-        assert_eq!(actor.to_string(), "node postinstall.js <- sh -c x\\ny <- npm install left-pad");
+        assert_eq!(actor.to_string(), "node postinstall.js <- sh -c x\\u{a}y <- npm install left-pad");
         let named = Process { name: "curl".into(), ..Process::default() };
         let actor = Actor::of(&Record { process: Some(named), ..Record::default() }).unwrap();
         assert_eq!(actor.to_string(), "curl");
