@@ -272,11 +272,15 @@ fn queries_of_a_second() {
         stream.set_read_timeout(Some(SOON)).unwrap();
         let framed = [u16::try_from(wire.len()).unwrap().to_be_bytes().as_slice(), &wire].concat();
         stream.write_all(&framed.repeat(30)).unwrap();
-        let mut length = [0; 2];
-        stream.read_exact(&mut length).unwrap();
-        let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-        stream.read_exact(&mut reply).unwrap();
-        assert_eq!(verdict(&Message::from_vec(&reply).unwrap()).0, ResponseCode::Refused);
+        let mut next = || {
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut reply).unwrap();
+            verdict(&Message::from_vec(&reply).unwrap()).0
+        };
+        // The bucket may have got a few more meanwhile.
+        assert!((0..20).any(|_| next() == ResponseCode::Refused), "over TCP, too");
     });
 }
 
