@@ -183,7 +183,7 @@ fn a_client_nobody_configured_is_refused_whatever_it_asks() {
             }
         }
         assert_eq!((upstream.asked(), elements("lease4")), (vec![], vec![]));
-        assert_eq!(wall.events("query.denied", 9)[0]["reason"], "unknown_client");
+        assert_eq!(wall.events("client.unknown", 9)[0]["reason"], "unknown_client");
         assert!(wall.process().is_running());
     });
 }

@@ -65,7 +65,7 @@ fn a_stranger_is_told_nothing_and_asks_nobody() {
         run("ip", &["-n", "agent", "addr", "add", "10.77.0.9/24", "dev", "eth0"]);
         let reply = lab.within("agent", || ask(WALL, "api.example.com", RecordType::A)).unwrap();
         assert_eq!(addresses(&reply), Vec::<String>::new());
-        assert_eq!(wall.events("query.denied", 1)[0]["reason"], "unknown_client");
+        assert_eq!(wall.events("client.unknown", 1)[0]["reason"], "unknown_client");
         assert_eq!(upstream.asked(), []);
     });
 }
