@@ -109,7 +109,7 @@ fn what_a_day_of_names_takes_it_gives_back() {
         let upstream = upstream(UPSTREAM, 1, address_of);
         let setup = Setup {
             policy: POLICY,
-            dns: "cache_entries = 1000\nqueries_per_second = 1000000\nmax_in_flight = 512",
+            dns: "cache_entries = 1000\nqueries_per_second = 1000000\nmax_in_flight = 4096\nin_flight_per_client = 4096",
             wall: "dns_packets_per_second = 10000000",
             lease: "min = \"1s\"\ngrace = \"1s\"\nper_client = 8192\nset_size = 8192",
             names: ANY_NAMES,
