@@ -272,12 +272,7 @@ fn script(way: &str, name: &str) -> String {
 }
 
 fn denied(wall: &Wall, name: &str) -> Value {
-    let mut found = None;
-    eventually("the denial is told", Duration::from_secs(10), || {
-        found = wall.events("query.denied", 1).into_iter().find(|event| event["hostname"] == name);
-        found.is_some()
-    });
-    found.unwrap()
+    wall.event("query.denied", |event| event["hostname"] == name)
 }
 
 #[test]

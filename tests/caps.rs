@@ -72,8 +72,7 @@ fn expect_cap(wall: &Wall, reply: &Message, client: &str, cap: &str, code: Respo
 }
 
 fn expect_event(wall: &Wall, client: &str, cap: &str) {
-    let events = wall.events("cap.reached", 1);
-    let event = events.iter().find(|event| event["cap"] == cap).unwrap_or_else(|| panic!("no {cap}: {events:?}"));
+    let event = wall.event("cap.reached", |event| event["cap"] == cap);
     assert_eq!((event["client"].as_str(), event["agent"].as_str()), (Some(client), Some("claude")), "{event}");
     assert!(event["count"].as_u64() >= Some(1), "{event}");
     assert!(wall.metric(&format!("cap_reached_total{{cap=\"{cap}\"}}")) >= 1);

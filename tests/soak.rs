@@ -24,16 +24,19 @@ use support::client::question;
 use support::flood::{Load, questions, upstream};
 use support::lab::{UPSTREAM, WALL, eventually, in_lab};
 use support::nft::elements;
-use support::wall::{ANY_NAMES, Setup, Wall};
+use support::wall::{Setup, Wall};
 
 const WHOLE: u64 = 2_000_000;
 const USUAL: u64 = WHOLE / 20;
 /// Names after which every bounded table of the daemon is full: the decisions
-/// that are remembered (65,536), and the names of a minute, which the budgets of
-/// this test do not bound, at some 3,000 a second.
+/// that are remembered (65,536), and the names of a minute.
 const WARM: u64 = 240_000;
+/// No more are asked in a second, of both clients, so that no minute has more
+/// names to remember than another, and none more than `NAMES` allows.
+const MOST_A_SECOND: u32 = 6_000;
 /// How long that takes at least, where more of them are asked in a minute.
 const A_MINUTE_AND_MORE: Duration = Duration::from_secs(75);
+const NAMES: &str = "per_minute = 240000\noctets_per_minute = 1000000000\nbits_per_minute = 1000000000";
 const OTHER_WALL: &str = "10.77.1.1:53";
 /// Questions under way at once, of each client.
 const AT_ONCE: usize = 64;
@@ -78,10 +81,17 @@ fn held() -> usize {
 /// Has both clients ask for `names` names that nobody has asked for before,
 /// and waits until every lease has ended.
 fn ask(next: &Arc<AtomicU64>, names: u64, wall: &Wall, process: u32) {
-    let last = next.load(Ordering::Relaxed) + names;
+    let (begun, first) = (Instant::now(), next.load(Ordering::Relaxed));
+    let last = first + names;
     let client = |namespace, server: &str, letter| {
         let (next, template) = (Arc::clone(next), template(letter));
-        questions(namespace, server, AT_ONCE, move |_| numbered(&template, next.fetch_add(1, Ordering::Relaxed)))
+        questions(namespace, server, AT_ONCE, move |_| {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let asked_before = u32::try_from(number - first).unwrap();
+            let due = Duration::from_secs(1) * asked_before / MOST_A_SECOND;
+            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+            numbered(&template, number)
+        })
     };
     let loads = [client("agent", WALL, 'a'), client("other", OTHER_WALL, 'o')];
     let mut told = Instant::now();
@@ -114,7 +124,7 @@ fn what_a_day_of_names_takes_it_gives_back() {
             dns: "cache_entries = 1000\nqueries_per_second = 1000000\nmax_in_flight = 4096\nin_flight_per_client = 4096",
             wall: "dns_packets_per_second = 10000000",
             lease: "min = \"1s\"\ngrace = \"1s\"\nper_client = 8192\nset_size = 8192",
-            names: ANY_NAMES,
+            names: NAMES,
             ..Setup::default()
         };
         let program = [support::wall::binary().to_str().unwrap()];

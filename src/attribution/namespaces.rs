@@ -25,6 +25,10 @@ pub(super) const KEPT: Duration = Duration::from_millis(100);
 const SEARCHED: Duration = Duration::from_millis(50);
 /// How soon again for an address that no namespace has.
 const MISSED: Duration = Duration::from_secs(1);
+/// The new ones are looked for far sooner: whoever asks may be the first process
+/// in a namespace that has just lost its last one. For each address it may take
+/// one part in so many of the time.
+const SHARE_OF_NEW: u32 = 10;
 /// Addresses and namespaces remembered at once; beyond that, all is forgotten.
 const MOST: usize = 4096;
 
@@ -35,9 +39,18 @@ pub(super) struct Namespaces {
     /// Those that are open.
     open: HashMap<u64, Open>,
     /// The addresses that the others had when they were open.
-    had: HashMap<u64, BTreeSet<IpAddr>>,
-    /// When all of them were last looked through for an address.
-    searched: HashMap<IpAddr, Instant>,
+    had: BTreeMap<u64, BTreeSet<IpAddr>>,
+    /// When an address was last searched for.
+    searched: HashMap<IpAddr, Searched>,
+}
+
+#[derive(Clone, Copy)]
+struct Searched {
+    /// When all namespaces were looked through.
+    all: Instant,
+    /// When the new ones were, and how long that took.
+    new: Instant,
+    took: Duration,
 }
 
 struct Open {
@@ -68,7 +81,7 @@ impl Namespaces {
     pub(super) fn new() -> io::Result<Self> {
         let way_back = File::open("/proc/thread-self/ns/net")?;
         let own = fstat(&way_back)?.st_ino;
-        Ok(Self { own, way_back, open: HashMap::new(), had: HashMap::new(), searched: HashMap::new() })
+        Ok(Self { own, way_back, open: HashMap::new(), had: BTreeMap::new(), searched: HashMap::new() })
     }
 
     /// The number of this thread's own.
@@ -82,8 +95,8 @@ impl Namespaces {
         self.had.iter().filter(|(_, had)| had.contains(&address)).map(|(&namespace, _)| namespace).collect()
     }
 
-    /// Looks through all there are that have not been looked at. False if that
-    /// was done just now, and would say the same.
+    /// Looks for the address in the namespaces that are new, and at times in
+    /// all. False if that was done just now, and would say the same.
     ///
     /// # Errors
     /// When `deadline` has passed; what was learnt is kept.
@@ -93,46 +106,69 @@ impl Namespaces {
         processes: &mut Processes,
         deadline: Instant,
     ) -> Result<bool, Unknown> {
-        let now = Instant::now();
-        let pause = if self.known(address).is_empty() { MISSED } else { SEARCHED };
-        if self.searched.get(&address).is_some_and(|searched| now.duration_since(*searched) < pause) {
+        let begun = Instant::now();
+        let last = self.searched.get(&address).copied();
+        if last.is_some_and(|last| begun.duration_since(last.new) < last.took * SHARE_OF_NEW) {
             return Ok(false);
         }
         if self.searched.len() > MOST || self.had.len() > MOST {
             self.searched.clear();
             self.had.clear();
         }
+        let known = self.known(address);
+        let pause = if known.is_empty() { MISSED } else { SEARCHED };
+        let all = last.map(|last| last.all).filter(|all| begun.duration_since(*all) < pause);
         // Processes that cannot be listed are in no namespace.
         let _ = processes.refresh();
-        let mut ways = self.ways(processes);
-        if ways.keys().all(|namespace| self.had.contains_key(namespace)) {
-            // An old process may have made itself a namespace.
-            let _ = processes.look_again();
-            ways = self.ways(processes);
+        self.search_new(address, processes, deadline)?;
+        let (new, took) = (Instant::now(), begun.elapsed());
+        // Whom a new one has is there, most likely.
+        if all.is_none() && self.known(address) == known {
+            self.search_all(address, processes, deadline)?;
         }
+        self.searched.insert(address, Searched { all: all.unwrap_or(begun), new, took });
+        Ok(true)
+    }
+
+    fn search_new(&mut self, address: IpAddr, processes: &Processes, deadline: Instant) -> Result<(), Unknown> {
+        let ways = self.ways(processes);
         self.had.retain(|namespace, _| ways.contains_key(namespace));
         for (namespace, way) in &ways {
-            let is_new = !self.had.contains_key(namespace);
-            if is_new || self.known(address).contains(namespace) {
-                if Instant::now() > deadline {
-                    return Err(Unknown::TooSlow);
-                }
-                self.look_into(*namespace, way)?;
-                self.keep_if_it_has(*namespace, address);
+            if !self.had.contains_key(namespace) {
+                self.look_for(address, *namespace, way, deadline)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that are said to have it, and, if none has, every one.
+    fn search_all(&mut self, address: IpAddr, processes: &mut Processes, deadline: Instant) -> Result<(), Unknown> {
+        // An old process may have made itself a namespace.
+        let _ = processes.look_again();
+        self.search_new(address, processes, deadline)?;
+        let ways = self.ways(processes);
+        for namespace in self.known(address) {
+            if let Some(way) = ways.get(&namespace) {
+                self.look_for(address, namespace, way, deadline)?;
             }
         }
         if self.known(address).is_empty() {
             // It may have moved to one that was looked at before.
             for (namespace, way) in &ways {
-                if Instant::now() > deadline {
-                    return Err(Unknown::TooSlow);
-                }
-                self.look_into(*namespace, way)?;
-                self.keep_if_it_has(*namespace, address);
+                self.look_for(address, *namespace, way, deadline)?;
             }
         }
-        self.searched.insert(address, now);
-        Ok(true)
+        Ok(())
+    }
+
+    fn look_for(&mut self, address: IpAddr, namespace: u64, way: &Way, deadline: Instant) -> Result<(), Unknown> {
+        if Instant::now() > deadline {
+            return Err(Unknown::TooSlow);
+        }
+        self.look_into(namespace, way)?;
+        // What is not needed is not kept open.
+        self.open.retain(|open, held| *open != namespace || held.sockets.addresses().contains(&address));
+        Ok(())
     }
 
     /// The sockets of a namespace, if it is there and has the address.
@@ -189,10 +225,6 @@ impl Namespaces {
         let is_there = |way: &Way| way.open(namespace).is_ok();
         let path = || named().find(|(name, _)| *name == namespace).map(|(_, path)| Way::Path(path));
         process.filter(is_there).or_else(path)
-    }
-
-    fn keep_if_it_has(&mut self, namespace: u64, address: IpAddr) {
-        self.open.retain(|open, held| *open != namespace || held.sockets.addresses().contains(&address));
     }
 
     fn forget(&mut self, namespace: u64) {

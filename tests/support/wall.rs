@@ -166,6 +166,16 @@ impl Wall {
         });
         found
     }
+
+    /// The first event with this code that is the one meant, once it is there.
+    pub fn event(&self, code: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
+        let mut found = None;
+        eventually(&format!("the {code} meant"), Duration::from_secs(10), || {
+            found = self.events(code, 0).into_iter().find(&is_meant);
+            found.is_some()
+        });
+        found.expect("it was there")
+    }
 }
 
 /// The text of the configuration.
