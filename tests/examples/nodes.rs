@@ -9,10 +9,12 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use hickory_proto::rr::RecordType;
 use serde_json::Value;
 
 use crate::files::{changed, check, manifest, unpack};
 use crate::manifests::pod;
+use crate::support::client::ask_tcp;
 use crate::support::lab::{Lab, enter, eventually, in_lab};
 use crate::support::run;
 use crate::units::{commands, execute};
@@ -80,8 +82,8 @@ fn the_wall_stands_before_the_bridge_is_there_and_keeps_pods_on_it_apart() {
         bridge();
         pods();
         neighbour();
-        eventually("the first pod is walled", Duration::from_secs(10), || {
-            lab.within("pod2", || std::net::UdpSocket::bind("10.244.1.2:0").is_ok())
+        eventually("the link is up", Duration::from_secs(20), || {
+            lab.within("pod2", || ask_tcp(SERVER, "api.example.com", RecordType::A)).is_some()
         });
         holds(lab, "pod2", SERVER);
 

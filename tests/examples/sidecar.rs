@@ -65,6 +65,7 @@ fn the_agent_is_started_when_the_wall_stands_and_not_before() {
         eventually("the probe succeeds", Duration::from_secs(60), || kubelet.probe());
         assert!(!reaches(lab, "agent", API), "open when the agent is started");
         holds(lab, "agent", LOCAL);
+        assert!(as_agent("true"));
         assert!(!as_agent("nft delete table inet cedarwall"), "the agent takes the wall away");
 
         // The container ends, and the kubelet starts it again.
