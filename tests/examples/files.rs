@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::support::wall::binary;
@@ -16,9 +15,7 @@ pub fn text(path: &str) -> String {
 
 /// The documents of a YAML file.
 pub fn documents(path: &str) -> Vec<Value> {
-    let text = text(path);
-    let documents = serde_yaml_ng::Deserializer::from_str(&text);
-    documents.map(|document| Value::deserialize(document).unwrap_or_else(|error| panic!("{path}: {error}"))).collect()
+    serde_saphyr::from_multiple(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The one document of this kind.
@@ -60,7 +57,8 @@ pub fn changed(text: &str, changes: &[(&str, &str)]) -> String {
 
 /// Writes the files of a ConfigMap as a volume of it has them.
 pub fn unpack(map: &Value, volumes: &Value, folder: &Path) {
-    let volume = volumes.as_array().unwrap().iter().find(|volume| volume["configMap"]["name"] == map["metadata"]["name"]);
+    let volume =
+        volumes.as_array().unwrap().iter().find(|volume| volume["configMap"]["name"] == map["metadata"]["name"]);
     let items = volume.expect("a volume of it")["configMap"]["items"].as_array().unwrap().clone();
     assert_eq!(items.len(), map["data"].as_object().unwrap().len(), "each key is mounted");
     for item in items {

@@ -66,7 +66,7 @@ fn the_dev_container_is_one_that_its_tools_take() {
     assert_eq!(container["remoteUser"], compose["services"]["agent"]["user"]);
     let broken = tempfile::tempdir().unwrap();
     fs::create_dir(broken.path().join(".devcontainer")).unwrap();
-    fs::write(broken.path().join(".devcontainer/devcontainer.json"), "{ \"service\": }").unwrap();
+    fs::write(broken.path().join(".devcontainer/devcontainer.json"), "[]").unwrap();
     assert!(checkers.dev_container(broken.path()).is_err());
 }
 
@@ -103,8 +103,12 @@ fn the_dev_containers_files_speak_of_one_network_and_one_agent() {
 #[test]
 fn the_agent_in_the_dev_container_cannot_write_its_policy() {
     let compose = documents(COMPOSE).remove(0);
-    let mounts: Vec<&str> =
-        compose["services"]["agent"]["volumes"].as_array().unwrap().iter().map(|mount| mount.as_str().unwrap()).collect();
+    let mounts: Vec<&str> = compose["services"]["agent"]["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| mount.as_str().unwrap())
+        .collect();
     assert_eq!(mounts, ["..:/workspace", ".:/workspace/.devcontainer:ro"]);
     let walls = compose["services"]["wall"]["volumes"].as_array().unwrap();
     let read = walls.iter().filter_map(|mount| mount.as_str().unwrap().strip_prefix("./"));

@@ -37,7 +37,8 @@ fn configure(lab: &Lab, flannel: &str) -> Result<String, String> {
     };
     let command: Vec<&str> =
         pod["initContainers"][0]["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-    let output = Command::new(command[0]).args(command[1..].iter().map(|word| place(word))).arg(subnet).output().unwrap();
+    let output =
+        Command::new(command[0]).args(command[1..].iter().map(|word| place(word))).arg(subnet).output().unwrap();
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
@@ -125,12 +126,14 @@ fn the_daemon_set_keeps_to_prepared_nodes_and_the_agent_to_walled_ones() {
     assert_eq!(agent["hostNetwork"], Value::Null);
     assert_eq!(wall["nodeSelector"], agent["nodeSelector"]);
     let volumes = wall["volumes"].as_array().unwrap();
-    let of_the_host: Vec<&Value> = volumes.iter().map(|volume| &volume["hostPath"]).filter(|path| !path.is_null()).collect();
+    let of_the_host: Vec<&Value> =
+        volumes.iter().map(|volume| &volume["hostPath"]).filter(|path| !path.is_null()).collect();
     assert!(of_the_host.iter().all(|path| path["type"] == "Directory"), "nothing is made on a node that lacks it");
     assert_eq!(agent["dnsConfig"]["nameservers"][0], SERVER.trim_end_matches(":53"));
 }
 
-const FLANNEL: &str = "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
+const FLANNEL: &str =
+    "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
 
 /// Does what the node's unit executes.
 fn prepare(lab: &Lab) {

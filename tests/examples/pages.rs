@@ -16,8 +16,10 @@ fn pages() -> Vec<PathBuf> {
 #[test]
 fn the_table_and_the_folders_agree() {
     let folders = fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path());
-    let folders: BTreeSet<String> =
-        folders.filter(|path| path.is_dir()).map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let folders: BTreeSet<String> = folders
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
     let linked = |page: &str, before: &str, after: &str| -> BTreeSet<String> {
         let rows = text(page).lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n");
         let links = rows.split(before).skip(1).filter_map(|rest| Some(rest.split_once(after)?.0.to_owned()));
@@ -35,7 +37,9 @@ fn every_link_leads_somewhere() {
     let mut followed = 0;
     for page in pages() {
         let folder = page.parent().unwrap();
-        for link in text(page.to_str().unwrap()).split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())) {
+        for link in
+            text(page.to_str().unwrap()).split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
+        {
             if link.starts_with("https://") {
                 continue;
             }

@@ -154,7 +154,11 @@ fn each_rule_of_restricted_is_missed_when_it_is_broken() {
         ("/spec", json!({"hostPID": true}), "pod: host namespaces"),
         ("/spec", json!({"hostIPC": true}), "pod: host namespaces"),
         ("/spec", json!({"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}), "pod: volume types"),
-        ("/spec", json!({"volumes": [{"name": "x", "nfs": {"server": "192.0.2.1", "path": "/"}}]}), "pod: volume types"),
+        (
+            "/spec",
+            json!({"volumes": [{"name": "x", "nfs": {"server": "192.0.2.1", "path": "/"}}]}),
+            "pod: volume types",
+        ),
         ("/spec/securityContext", json!({"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}), "pod: sysctls"),
         ("/spec/securityContext", json!({"runAsUser": 0}), "pod: non-root user"),
         ("/spec/securityContext", json!({"seccompProfile": null}), "agent: seccomp"),
@@ -180,7 +184,11 @@ fn each_rule_of_restricted_is_missed_when_it_is_broken() {
         let mut broken = whole.clone();
         let target = broken.pointer_mut(place).unwrap().as_object_mut().unwrap();
         target.extend(change.as_object().unwrap().clone());
-        assert!(breaches(&broken["spec"]).contains(&rule.to_owned()), "{change} at {place}: {:?}", breaches(&broken["spec"]));
+        assert!(
+            breaches(&broken["spec"]).contains(&rule.to_owned()),
+            "{change} at {place}: {:?}",
+            breaches(&broken["spec"])
+        );
     }
     let beside = json!([{"name": "other", "image": "x"}]);
     for kind in ["initContainers", "ephemeralContainers"] {

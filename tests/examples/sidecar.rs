@@ -79,13 +79,17 @@ fn the_agent_is_started_when_the_wall_stands_and_not_before() {
     });
 }
 
-/// Why the wall's container says `allowPrivilegeEscalation: true`.
+/// Why the wall's container says `allowPrivilegeEscalation: true`: a runtime may
+/// start a process that is not root without any capability, as `env` is here.
 #[test]
-fn without_new_privileges_the_walls_user_has_no_capability() {
+fn without_new_privileges_the_walls_file_has_none_to_give_and_the_wall_says_so() {
     in_lab(|lab| {
         let kubelet = Kubelet::prepare(lab);
         assert_eq!(kubelet.wall["securityContext"]["allowPrivilegeEscalation"], true);
-        let arguments = [["--no-new-privs".to_owned()].as_slice(), &kubelet.serve()].concat();
+        let mut arguments = kubelet.serve();
+        arguments.insert(0, "--no-new-privs".to_owned());
+        let program = arguments.iter().position(|word| *word == kubelet.program).unwrap();
+        arguments.insert(program, "env".to_owned());
         let output = in_the_pod(&arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains("CAP_NET_ADMIN is missing"), "{said}");

@@ -57,7 +57,7 @@ fn the_units_are_ones_that_systemd_takes_without_a_word() {
     };
     assert_eq!(verify(("", "")), (true, String::new()));
     let (_, said) = verify(("NetworkNamespacePath=", "NetworkNamespace="));
-    assert!(said.contains("Unknown key name 'NetworkNamespace'"), "{said}");
+    assert!(said.contains("'NetworkNamespace'"), "{said}");
 }
 
 #[test]
@@ -76,7 +76,10 @@ fn the_agents_unit_starts_in_the_walled_namespace_and_not_without_the_wall() {
         assert!(agent.lines().any(|said| said == line), "{line}");
     }
     let network = text("examples/systemd/agent-network.service");
-    assert!(network.contains("\nExecStart=/usr/sbin/ip netns add coder\n") && network.contains("\nBefore=cedarwall.service\n"));
+    assert!(
+        network.contains("\nExecStart=/usr/sbin/ip netns add coder\n")
+            && network.contains("\nBefore=cedarwall.service\n")
+    );
 }
 
 #[test]
