@@ -33,10 +33,10 @@ const USUAL: u64 = WHOLE / 20;
 const WARM: u64 = 240_000;
 /// No more are asked in a second, of both clients, so that no minute has more
 /// names to remember than another, and none more than `NAMES` allows.
-const MOST_A_SECOND: u32 = 6_000;
+const MOST_A_SECOND: u32 = 5_000;
 /// How long that takes at least, where more of them are asked in a minute.
 const A_MINUTE_AND_MORE: Duration = Duration::from_secs(75);
-const NAMES: &str = "per_minute = 240000\noctets_per_minute = 1000000000\nbits_per_minute = 1000000000";
+const NAMES: &str = "per_minute = 200000\noctets_per_minute = 1000000000\nbits_per_minute = 1000000000";
 const OTHER_WALL: &str = "10.77.1.1:53";
 /// Questions under way at once, of each client.
 const AT_ONCE: usize = 64;
