@@ -180,29 +180,20 @@ fn nobody_sends_as_another_by_address_hardware_address_or_neighbour_discovery() 
         let mut talk = Conversation::begin(lab, "one", API);
         assert_eq!([neighbour("10.88.0.2"), neighbour("fd88::2")], [hardware(2), hardware(2)]);
 
-        // Its address; then its hardware address as well.
-        for script in [
-            "ip -n two addr add 10.88.0.2/32 dev eth0; ip -n two addr add fd88::2/128 dev eth0 nodad",
-            "ip -n two link set eth0 address 02:42:0a:58:00:02",
-        ] {
-            run("sh", &["-c", script]);
+        // It takes the addresses, and says to everybody where they are now.
+        let takes = "
+            for file in ipv4/conf/eth0/arp_notify ipv6/conf/eth0/ndisc_notify; do echo 1 > /proc/sys/net/$file; done
+            ip addr add 10.88.0.2/32 dev eth0; ip addr add fd88::2/128 dev eth0 nodad
+            ip link set eth0 address 02:42:0a:58:00:77; ip link set eth0 address 02:42:0a:58:00:03
+        ";
+        // Then the hardware address as well.
+        for script in [takes, "ip link set eth0 address 02:42:0a:58:00:02"] {
             let before = spoofed();
+            run("ip", &["netns", "exec", "two", "sh", "-c", script]);
             for source in ["10.88.0.2", "fd88::2"] {
                 let sent = lab.within("two", || sends_as(source));
                 assert!(!sent, "{source} was heard after {script}");
             }
-            // It says to everybody that the addresses are its own.
-            run(
-                "ip",
-                &[
-                    "netns",
-                    "exec",
-                    "two",
-                    "sh",
-                    "-c",
-                    "echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_notify; echo 1 > /proc/sys/net/ipv6/conf/eth0/ndisc_notify; ip link set eth0 down; ip link set eth0 up; ip route add default via 10.88.0.1 2>/dev/null; ip -6 route add default via fd88::1 2>/dev/null; true",
-                ],
-            );
             eventually("it is counted", SOON, || spoofed() > before);
             let believed = [neighbour("10.88.0.2"), neighbour("fd88::2")];
             assert_eq!(believed, [hardware(2), hardware(2)], "the host believes it");
