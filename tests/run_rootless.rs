@@ -333,7 +333,7 @@ for folder in /opt/proc/[0-9]*; do
     # Our own init can do no more than we.
     [ "$walled" ] && [ "$(readlink $folder/ns/pid)" = "$(readlink /proc/self/ns/pid)" ] && continue
     ls $folder/root/ > /dev/null 2>&1 && came_off root of $name
-    ls $folder/fd/ > /dev/null 2>&1 && came_off files of $name
+    [ -n "$(readlink $folder/fd/0 $folder/fd/1 $folder/fd/2 2> /dev/null)" ] && came_off files of $name
     ls $folder/cwd/ > /dev/null 2>&1 && came_off folder of $name
     head -c 1 $folder/environ > /dev/null 2>&1 && came_off environment of $name
     ( exec 3<> $folder/mem ) 2> /dev/null && came_off memory of $name

@@ -215,7 +215,11 @@ pub(super) fn attend(inside: &mut Child, init: i32, companion: &mut Child, its_e
         }
         if is_accompanied && matches!(companion.try_wait(), Ok(Some(_))) {
             is_accompanied = false;
-            let _ = writeln!(std::io::stderr(), "cedarwall: {its_end}");
+            // A process that is ending has no executable any more, and may
+            // have taken its companion along.
+            if fs::read_link(format!("/proc/{init}/exe")).is_ok() {
+                let _ = writeln!(std::io::stderr(), "cedarwall: {its_end}");
+            }
         }
         let info = match descriptor.read_signal() {
             Ok(Some(info)) => info,
