@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, ExitCode};
-use std::thread;
+use std::thread::{self, sleep};
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::poll::PollTimeout;
@@ -131,7 +132,7 @@ fn behind_the_uplink(program: Program, host: &Host, orders: &Orders, folder: &Pa
         if matches!(uplink.try_wait(), Ok(Some(_))) {
             // With it ends all that was made.
             let _ = walled.kill();
-            ended(&mut walled)?;
+            ended(&mut walled, &mut uplink)?;
             return Err(program.failure(&log));
         }
     }
@@ -139,13 +140,23 @@ fn behind_the_uplink(program: Program, host: &Host, orders: &Orders, folder: &Pa
         Ok(Report::Started) => {}
         Ok(Report::Failed(why)) => return Err(Error::Inside(why)),
         // It has said why.
-        Err(_) => return ended(&mut walled),
+        Err(_) => return ended(&mut walled, &mut uplink),
     }
     drop(wire);
     let its_end = format!("`{}` ended; nothing leaves the wall any more", program.name());
     attend(&mut walled, pid, &mut uplink, &its_end)
 }
 
-fn ended(walled: &mut Child) -> Result<ExitCode, Error> {
-    walled.wait().map(as_exit_code).map_err(Error::io("cannot wait for the inside"))
+/// Waits for the end of `walled`. The kernel lets PID 1 of a namespace end when
+/// all others in it have been reaped, and the uplink is our child.
+fn ended(walled: &mut Child, uplink: &mut Child) -> Result<ExitCode, Error> {
+    loop {
+        let status = walled.try_wait().map_err(Error::io("cannot wait for the inside"))?;
+        if let Some(status) = status {
+            return Ok(as_exit_code(status));
+        }
+        // Its end alone is no reason for a word.
+        let _ = uplink.try_wait();
+        sleep(Duration::from_millis(5));
+    }
 }
