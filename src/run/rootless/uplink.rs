@@ -17,8 +17,9 @@ use crate::run::{Error, network};
 /// How long the program may take to set up its interface.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long we wait for IPv6 once IPv4 is there: a router advertisement.
-const PATIENCE_FOR_IPV6: Duration = Duration::from_secs(5);
+/// How long we wait for IPv6 once IPv4 is there: for a router advertisement, which
+/// the kernel asks for every four seconds.
+const PATIENCE_FOR_IPV6: Duration = Duration::from_secs(15);
 
 /// The programs there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
