@@ -36,8 +36,6 @@ pub(super) struct Circumstances {
     pub(super) identity: Identity,
     /// Networks in use beyond what our own routes show.
     pub(super) taken: Vec<Ipv4Net>,
-    /// Whether a change of the policy's files counts while the command runs.
-    pub(super) is_policy_watched: bool,
 }
 
 /// Runs the command behind its wall and returns its exit code. The summary
@@ -56,7 +54,7 @@ pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error
     }
     let invoker = Invoker::of_sudo(|name| env::var(name).ok());
     let identity = invoker.map_or(Identity::Root, Identity::Invoker);
-    let circumstances = Circumstances { identity, taken: Vec::new(), is_policy_watched: true };
+    let circumstances = Circumstances { identity, taken: Vec::new() };
     conduct(&settings, &circumstances, || Ok(()), notes)
 }
 
@@ -140,7 +138,7 @@ fn behind_the_wall(
         lock.lock().map_err(Error::io(format!("cannot lock {RUNTIME}")))?;
         network::connect(id, init_pid, &circumstances.taken, janitor)?
     };
-    let configuration = plan::configuration(settings, id, addresses, circumstances.is_policy_watched);
+    let configuration = plan::configuration(settings, id, addresses);
     let mut daemon = raise_the_wall(&configuration, id, janitor)?;
     network::open_the_road(id, addresses, &settings.allow_ranges, janitor)?;
 

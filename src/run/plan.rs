@@ -169,9 +169,9 @@ pub(super) fn own_addresses(interfaces: &[Interface]) -> BTreeSet<IpAddr> {
     known.filter_map(|address| address.local).filter(|address| !address.is_loopback()).collect()
 }
 
-/// The daemon's configuration. `is_watched`: whether a change of the policy's
-/// files counts while the command runs.
-pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, is_watched: bool) -> String {
+/// The daemon's configuration. The policy is read once: the command may be able
+/// to write its files, and must not let itself out.
+pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses) -> String {
     let upstream = toml_list(settings.upstream.iter().map(|server| format!("udp://{server}")));
     let ranges = toml_list(settings.allow_ranges.iter().map(ToString::to_string));
     let folder = id.folder();
@@ -179,7 +179,7 @@ pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, i
     let _ = write!(
         text,
         "[dns]\nlisten = [{listen}]\nupstream = [{upstream}]\ndeny = {deny}\n\n\
-         [policy]\npath = {policy}\ncatch_all_forbid = {catch_all}\nwatch = {is_watched}\n\n\
+         [policy]\npath = {policy}\ncatch_all_forbid = {catch_all}\nwatch = false\n\n\
          [wall]\nmode = \"gateway\"\ninterfaces = [{interface}]\nverdict = {verdict}\n\
          allow_ranges = [{ranges}]\ntable = {table}\nlog_group = {group}\n\n\
          [[client]]\naddress = [{client}]\nagent = {agent}\n\n\

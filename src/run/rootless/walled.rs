@@ -38,12 +38,8 @@ pub fn walled(socket: &OsStr, notes: &mut dyn Write) -> Result<ExitCode, Error> 
     enter(&orders.namespace)?;
     uplink::wait_for_a_way_out(orders.has_ipv6)?;
     ignore_further_routers()?;
-    let circumstances = Circumstances {
-        identity: Identity::Owner { uid: orders.uid, gid: orders.gid },
-        taken: orders.taken,
-        // The command may write its user's files, and this is one.
-        is_policy_watched: false,
-    };
+    let circumstances =
+        Circumstances { identity: Identity::Owner { uid: orders.uid, gid: orders.gid }, taken: orders.taken };
     conduct(&orders.settings, &circumstances, || outside.say(&Report::Started), notes)
 }
 
