@@ -16,7 +16,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::battery::{LEASE, Outcome, POLICY, Sink, Who, around, battery, internet, is_ordinary, other_resolves, relay};
+use support::battery::{
+    LEASE, Outcome, POLICY, Sink, Who, around, battery, internet, is_ordinary, other_resolves, relay,
+};
 use support::lab::{Lab, Process, eventually, in_lab};
 use support::wall::{Setup, Wall, binary};
 use support::{nft, run};
@@ -39,9 +41,8 @@ fn without_a_wall_nearly_every_attempt_gets_out() {
             let can = |attempt: &Value| who == Who::Root || attempt["root"] != true;
             let tried = outcome.ids(can);
             let kept = outcome.ids(|attempt| can(attempt) && !outcome.escaped(attempt));
-            let surprising = outcome.ids(|attempt| {
-                can(attempt) && !outcome.escaped(attempt) && attempt["without"].is_null()
-            });
+            let surprising =
+                outcome.ids(|attempt| can(attempt) && !outcome.escaped(attempt) && attempt["without"].is_null());
             let report = outcome.report(|attempt| surprising.contains(attempt["id"].as_str().unwrap()));
             assert!(surprising.is_empty(), "as {who:?} these did not get out, with nothing in their way:\n{report}");
             println!("as {who:?}: {} of {} get out, all but {kept:?}", tried.len() - kept.len(), tried.len());
@@ -62,7 +63,9 @@ fn behind_a_gateway_nothing_gets_out() {
             outcome.assert_walled(|_| false);
             nobody_else_arrived(&outcome, "198.51.100.1");
         }
-        assert!(nft::counter("denied_syn") > 1000 && nft::counter("denied_spoof") > 10 && nft::counter("denied_host") > 10);
+        assert!(
+            nft::counter("denied_syn") > 1000 && nft::counter("denied_spoof") > 10 && nft::counter("denied_host") > 10
+        );
         assert!(wall.process().is_running());
     });
 }
@@ -126,7 +129,9 @@ path = "{folder}/events.jsonl"
     let program = lab.path("cedarwall");
     std::fs::copy(binary(), &program).unwrap();
     let capabilities = "+net_admin,+net_bind_service";
-    let words = format!("--reuid {DAEMON} --regid {DAEMON} --clear-groups --inh-caps {capabilities} --ambient-caps {capabilities} --");
+    let words = format!(
+        "--reuid {DAEMON} --regid {DAEMON} --clear-groups --inh-caps {capabilities} --ambient-caps {capabilities} --"
+    );
     let command = [program.to_str().unwrap(), "serve", "--config", file.to_str().unwrap()];
     let arguments: Vec<&str> = words.split(' ').chain(command).collect();
     let process = lab.start(Some("agent"), Path::new("setpriv"), &arguments);

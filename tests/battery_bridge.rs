@@ -22,14 +22,23 @@ use support::wall::{Setup, binary, configuration};
 const BRIDGE: &str = "--dns 10.77.0.1 --dns fd77::1 --other 10.77.0.3 --other fd77::3";
 /// What only a link between two clients makes possible: without a wall it has
 /// to arrive here, though it does not elsewhere.
-const OVER_THE_LINK: &[&str] =
-    &["arp-payload", "claim-0", "claim-1", "router-advertisement", "frame-unknown-type", "frame-every-type", "frame-vlan-1"];
+const OVER_THE_LINK: &[&str] = &[
+    "arp-payload",
+    "claim-0",
+    "claim-1",
+    "router-advertisement",
+    "frame-unknown-type",
+    "frame-every-type",
+    "frame-vlan-1",
+];
 
 /// Puts the agent and the other client on one bridge of the host's.
 fn bridged() {
     run(
         "sh",
-        &["-c", "
+        &[
+            "-c",
+            "
         set -e
         ip link add agents type bridge
         for port in veth-agent veth-other; do ip addr flush dev $port; ip link set $port master agents; done
@@ -42,7 +51,8 @@ fn bridged() {
         ip link set agents type bridge forward_delay 0 stp_state 0
         # The configuration of the laboratory's wall answers there, too.
         ip addr add 10.77.1.1/32 dev agents
-        "],
+        ",
+        ],
     );
 }
 
@@ -81,7 +91,8 @@ fn without_a_wall_clients_on_one_bridge_reach_and_deceive_each_other() {
         for id in OVER_THE_LINK {
             assert!(out.contains(id), "{id} did not arrive:\n{}", outcome.report(|attempt| attempt["id"] == *id));
         }
-        for id in ["source-other-client-4", "source-other-client-6", "source-of-lease-0", "other-udp-0", "other-udp-1"] {
+        for id in ["source-other-client-4", "source-other-client-6", "source-of-lease-0", "other-udp-0", "other-udp-1"]
+        {
             assert!(out.contains(id), "{id} did not arrive");
         }
     });

@@ -66,7 +66,11 @@ pub fn program() -> &'static Path {
         let folder = root.join("target/battery");
         // Where its configuration is found, which links it statically.
         let mut build = Command::new(env!("CARGO"));
-        build.current_dir(root.join("tests/battery")).args(["build", "--locked", "--quiet"]).arg("--target-dir").arg(&folder);
+        build
+            .current_dir(root.join("tests/battery"))
+            .args(["build", "--locked", "--quiet"])
+            .arg("--target-dir")
+            .arg(&folder);
         for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_TARGET_DIR"] {
             build.env_remove(variable);
         }
@@ -80,7 +84,9 @@ pub fn program() -> &'static Path {
 pub fn internet() -> Upstream {
     run(
         "sh",
-        &["-c", "
+        &[
+            "-c",
+            "
         set -e
         for address in 169.254.169.254/32; do
             ip -n internet route add local $address dev lo; ip route add $address via 198.51.100.10
@@ -90,7 +96,8 @@ pub fn internet() -> Upstream {
         done
         # As the host of a container engine does, whose containers inherit it.
         ip netns exec agent sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
-        "],
+        ",
+        ],
     );
     for port in [80, 443, 853] {
         greeter(port);
@@ -123,10 +130,9 @@ fn of_ipv4(label: &str, query: &Message) -> Vec<Record> {
             alias(query.queries[0].name().clone(), 300, "x.tracking.example.net."),
             address_of(name("x.tracking.example.net."), 300, "203.0.113.66"),
         ],
-        "beside" => vec![
-            address(query, 300, "203.0.113.32"),
-            address_of(name("victim.example.com."), 300, "203.0.113.67"),
-        ],
+        "beside" => {
+            vec![address(query, 300, "203.0.113.32"), address_of(name("victim.example.com."), 300, "203.0.113.67")]
+        }
         "forge" => {
             // Slow, so that somebody else may be faster.
             thread::sleep(Duration::from_millis(1200));
@@ -140,7 +146,9 @@ fn of_ipv6(label: &str, query: &Message) -> Vec<Record> {
     match label {
         "api" => vec![address(query, 300, "2001:db8:2::7")],
         "other" => vec![address(query, 300, "2001:db8:2::8")],
-        "rebind" => ["fd77::1", "fd77:1::2", "::1", "::ffff:10.77.0.1"].map(|private| address(query, 300, private)).into(),
+        "rebind" => {
+            ["fd77::1", "fd77:1::2", "::1", "::ffff:10.77.0.1"].map(|private| address(query, 300, private)).into()
+        }
         _ => Vec::new(),
     }
 }
@@ -311,7 +319,11 @@ impl Outcome {
     pub fn assert_walled(&self, may: impl Fn(&Value) -> bool) {
         self.assert_controls_worked();
         let out = self.ids(|attempt| self.escaped(attempt) && !may(attempt));
-        assert!(out.is_empty(), "got out:\n{}", self.report(|attempt| out.contains(attempt["id"].as_str().expect("an id"))));
+        assert!(
+            out.is_empty(),
+            "got out:\n{}",
+            self.report(|attempt| out.contains(attempt["id"].as_str().expect("an id")))
+        );
     }
 
     /// What arrived and is neither an attempt's nor explained.
@@ -365,7 +377,18 @@ fn in_container(lab: &Lab, who: Who, line: &str) -> String {
     let printed = lab.path(&format!("printed-{who:?}"));
     let output = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--", "ip", "netns", "exec", "agent"])
-        .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--propagation", "private", "sh"])
+        .args([
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--ipc",
+            "--uts",
+            "--propagation",
+            "private",
+            "sh",
+        ])
         .arg(&file)
         .stdin(Stdio::null())
         .stdout(File::create(&printed).expect("a file"))

@@ -94,14 +94,14 @@ pub fn record(name: &[u8], kind: u16, class: u16, ttl: u32, data: &[u8]) -> Vec<
 
 /// A text record.
 pub fn text(name: &[u8], text: &str) -> Vec<u8> {
-    let data = [&[u8::try_from(text.len()).unwrap_or(0)], text.as_bytes()].concat();
+    let data = [&[u8::try_from(text.len()).unwrap_or(0)][..], text.as_bytes()].concat();
     record(name, TXT, INTERNET, 60, &data)
 }
 
 /// EDNS with one option (RFC 6891).
 pub fn edns(option: u16, data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(data.len()).unwrap_or(0);
-    let options = [&option.to_be_bytes(), &length.to_be_bytes(), data].concat();
+    let options = [&option.to_be_bytes()[..], &length.to_be_bytes(), data].concat();
     record(&[0], OPT, 1232, 0, &options)
 }
 
@@ -132,7 +132,7 @@ pub fn stream(server: SocketAddr, octets: &[u8]) -> io::Result<Vec<u8>> {
 
 /// A message with its length before it, as TCP has it.
 pub fn framed(octets: &[u8]) -> Vec<u8> {
-    [&u16::try_from(octets.len()).unwrap_or(u16::MAX).to_be_bytes(), octets].concat()
+    [&u16::try_from(octets.len()).unwrap_or(u16::MAX).to_be_bytes()[..], octets].concat()
 }
 
 /// Sends messages one octet at a time.

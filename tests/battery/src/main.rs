@@ -29,7 +29,9 @@ fn main() -> ExitCode {
     let outcome = match words.next().as_deref() {
         Some("run") => Aim::parse(words).and_then(|aim| run(&aim).map_err(|error| error.to_string())),
         Some("list") => Aim::parse(words).and_then(|aim| list(&aim).map_err(|error| error.to_string())),
-        Some("sink") => sink::Place::parse(words).and_then(|place| sink::listen(&place).map_err(|error| error.to_string())),
+        Some("sink") => {
+            sink::Place::parse(words).and_then(|place| sink::listen(&place).map_err(|error| error.to_string()))
+        }
         // What `run` starts as other users and in other namespaces.
         Some("send") => ways::send_as_told(&words.collect::<Vec<_>>()).map_err(|error| error.to_string()),
         _ => Err(format!("{HELP}\nWords of run and list:\n{}\n\nWords of sink:\n{}", aim::WORDS, sink::WORDS)),

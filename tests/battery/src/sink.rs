@@ -82,11 +82,11 @@ pub fn listen(place: &Place) -> io::Result<()> {
     println!("{{\"how\":\"ready\"}}");
     io::stdout().flush()?;
     thread::scope(|scope| {
+        let told = &told;
         for socket in &on_links {
-            scope.spawn(|| hear_frames(place, socket, &told));
+            scope.spawn(move || hear_frames(place, socket, told));
         }
         for (socket, protocol, is_ipv4) in &on_host {
-            let told = &told;
             scope.spawn(move || hear_packets(place, socket, *protocol, *is_ipv4, told));
         }
     });
@@ -127,10 +127,16 @@ fn hear_frames(place: &Place, (socket, index): &(OwnedFd, usize), told: &Mutex<H
 
 fn hear_packets(place: &Place, socket: &Socket, protocol: u8, is_ipv4: bool, told: &Mutex<HashSet<String>>) {
     let mut buffer = vec![0; 1 << 17];
-    while let Ok((length, from)) = nix::sys::socket::recvfrom::<nix::sys::socket::SockaddrStorage>(socket.as_raw_fd(), &mut buffer) {
+    while let Ok((length, from)) =
+        nix::sys::socket::recvfrom::<nix::sys::socket::SockaddrStorage>(socket.as_raw_fd(), &mut buffer)
+    {
         let octets = &buffer[..length];
         // IPv4 comes with its header, IPv6 without.
-        let payload = if is_ipv4 { octets.get(usize::from(octets.first().copied().unwrap_or(0) & 15) * 4..) } else { Some(octets) };
+        let payload = if is_ipv4 {
+            octets.get(usize::from(octets.first().copied().unwrap_or(0) & 15) * 4..)
+        } else {
+            Some(octets)
+        };
         let mut seen = Seen { protocol, ..Seen::default() };
         seen.read_ports(payload.unwrap_or_default());
         let from = from.map(|from| from.to_string()).unwrap_or_default();

@@ -16,6 +16,8 @@ use crate::{dns, send};
 const SERVICES: &[u16] = &[21, 22, 25, 80, 443, 465, 587, 853, 993, 3128, 5222, 6667, 8080, 8443, 9418];
 /// Connections tried at once.
 const AT_ONCE: usize = 4096;
+/// Shared memory communications (include/linux/socket.h).
+const AF_SMC: i32 = 43;
 const UNAVAILABLE: &str = "not every kernel speaks it";
 
 pub fn all(aim: &Aim) -> Vec<Attempt> {
@@ -59,8 +61,7 @@ fn straight(to: IpAddr) -> Vec<Attempt> {
         .may_fail(UNAVAILABLE),
         Attempt::new(format!("smc-{f}"), "a connection of AF_SMC, which falls back to TCP", move |this| {
             let protocol = if to.is_ipv4() { 0 } else { 1 };
-            let socket =
-                Socket::new(libc::AF_SMC.into(), Type::STREAM, Some(Protocol::from(protocol)))?;
+            let socket = Socket::new(AF_SMC.into(), Type::STREAM, Some(Protocol::from(protocol)))?;
             send::connected(socket, on(443), this.payload())?;
             Ok("connected".into())
         })
@@ -78,7 +79,8 @@ fn straight(to: IpAddr) -> Vec<Attempt> {
         })
         .may_fail(UNAVAILABLE),
         Attempt::new(format!("udp-lite-socket-{f}"), "a UDP-Lite datagram by the kernel", move |this| {
-            send::socket(to, Type::DGRAM, libc::IPPROTO_UDPLITE, this.port)?.send_to(this.payload(), &on(443).into())?;
+            send::socket(to, Type::DGRAM, libc::IPPROTO_UDPLITE, this.port)?
+                .send_to(this.payload(), &on(443).into())?;
             Ok("sent".into())
         })
         .may_fail(UNAVAILABLE),
@@ -107,7 +109,7 @@ fn straight(to: IpAddr) -> Vec<Attempt> {
             let protocol = if to.is_ipv4() { libc::IPPROTO_ICMP } else { libc::IPPROTO_ICMPV6 };
             let socket = Socket::new(send::domain(to), Type::DGRAM, Some(Protocol::from(protocol)))?;
             let kind = if to.is_ipv4() { 8 } else { 128 };
-            let message = [&[kind, 0, 0, 0, 0, 0, 0, 1], this.payload()].concat();
+            let message = [&[kind, 0, 0, 0, 0, 0, 0, 1][..], this.payload()].concat();
             socket.send_to(&message, &on(0).into())?;
             Ok("sent".into())
         })
@@ -170,7 +172,7 @@ fn other_resolvers(to: IpAddr) -> Vec<Attempt> {
             Ok("connected".into())
         }),
         Attempt::new(format!("dns-over-quic-{f}"), "long-header packets on UDP 853 and 443 (RFC 9250)", move |this| {
-            let packet = [&[0xc3, 0, 0, 0, 1, 8], &[0x5a; 8][..], &[0, 0], &this.payload_of(1184)].concat();
+            let packet = [&[0xc3, 0, 0, 0, 1, 8][..], &[0x5a; 8], &[0, 0], &this.payload_of(1184)].concat();
             each([853, 443, 784, 8853], |port| send::datagram((to, port).into(), this.port, &packet))
         }),
     ]

@@ -33,14 +33,18 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
             then_connect(this, to, &outcome)
         }));
         all.push(
-            Attempt::new("exhaust-sources", "20,000 flows from as many ports and addresses, then a connection", move |this| {
-                let own = send::source(to)?;
-                let outcome = each(0..20_000_u16, |number| {
-                    let segment = packet::tcp(own, to, (number + 30_000, 443), SYN, this.payload());
-                    send::raw(&packet::ip(own, to, TCP, &segment))
-                })?;
-                then_connect(this, to, &outcome)
-            })
+            Attempt::new(
+                "exhaust-sources",
+                "20,000 flows from as many ports and addresses, then a connection",
+                move |this| {
+                    let own = send::source(to)?;
+                    let outcome = each(0..20_000_u16, |number| {
+                        let segment = packet::tcp(own, to, (number + 30_000, 443), SYN, this.payload());
+                        send::raw(&packet::ip(own, to, TCP, &segment))
+                    })?;
+                    then_connect(this, to, &outcome)
+                },
+            )
             .root(),
         );
     }
@@ -49,20 +53,26 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
             let socket = send::socket(server, Type::DGRAM, libc::IPPROTO_UDP, this.port)?;
             let outcome = each(0..QUESTIONS, |number| {
                 let name = format!("{number}.{}", this.denied_name());
-                socket.send_to(&Message::question(&name, A).octets(number), &SocketAddr::new(server, 53).into()).map(drop)
+                socket
+                    .send_to(&Message::question(&name, A).octets(number), &SocketAddr::new(server, 53).into())
+                    .map(drop)
             })?;
             thread::sleep(Duration::from_secs(2));
             then_connect(this, to, &outcome)
         }));
-        all.push(Attempt::new("exhaust-connections", "400 idle connections to the DNS, then a denied name", move |this| {
-            let held = held(server)?;
-            let octets = dns::framed(&Message::question(&this.denied_name(), A).octets(6));
-            let reply = dns::stream((server, 53).into(), &octets);
-            let then = then_connect(this, to, &format!("{} connections", held.len()));
-            drop(held);
-            reply?;
-            then
-        }));
+        all.push(Attempt::new(
+            "exhaust-connections",
+            "400 idle connections to the DNS, then a denied name",
+            move |this| {
+                let held = held(server)?;
+                let octets = dns::framed(&Message::question(&this.denied_name(), A).octets(6));
+                let reply = dns::stream((server, 53).into(), &octets);
+                let then = then_connect(this, to, &format!("{} connections", held.len()));
+                drop(held);
+                reply?;
+                then
+            },
+        ));
     }
     all
 }

@@ -46,30 +46,35 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
     }
     if aim.hosts.iter().any(IpAddr::is_ipv6) {
         all.push(everybody_6());
-        all.push(loopback_of_host("::1".parse().unwrap_or(Ipv6Addr::LOCALHOST.into())));
+        all.push(loopback_of_host(Ipv6Addr::LOCALHOST.into()));
     }
     all.push(loopback_of_host([127, 0, 0, 1].into()));
-    all.push(Attempt::new("unix-sockets", "the sockets of container engines and of the wall", |this| {
-        let usual = SOCKETS.iter().map(Path::new);
-        let mut heard = usual.chain(this.aim.sockets.iter().map(AsRef::as_ref)).filter_map(|path| {
-            let stream = UnixStream::connect(path).ok()?;
-            Some(format!("{}: {}", path.display(), asked(stream).unwrap_or_default()))
-        });
-        heard.next().map_or(Err(io::ErrorKind::NotFound.into()), Ok)
-    }).may_fail(NO_SOCKET));
-    all.push(Attempt::new("abstract-sockets", "every abstract socket of this network namespace", |_| {
-        let table = std::fs::read_to_string("/proc/net/unix")?;
-        let names = table.lines().filter_map(|line| line.split_whitespace().last()?.strip_prefix('@'));
-        let mut found = Vec::new();
-        for name in names {
-            let address = UnixAddress::from_abstract_name(name)?;
-            if let Ok(stream) = UnixStream::connect_addr(&address) {
-                found.push(format!("@{name}: {}", asked(stream).unwrap_or_default()));
+    all.push(
+        Attempt::new("unix-sockets", "the sockets of container engines and of the wall", |this| {
+            let usual = SOCKETS.iter().map(Path::new);
+            let mut heard = usual.chain(this.aim.sockets.iter().map(AsRef::as_ref)).filter_map(|path| {
+                let stream = UnixStream::connect(path).ok()?;
+                Some(format!("{}: {}", path.display(), asked(stream).unwrap_or_default()))
+            });
+            heard.next().map_or(Err(io::ErrorKind::NotFound.into()), Ok)
+        })
+        .may_fail(NO_SOCKET),
+    );
+    all.push(
+        Attempt::new("abstract-sockets", "every abstract socket of this network namespace", |_| {
+            let table = std::fs::read_to_string("/proc/net/unix")?;
+            let names = table.lines().filter_map(|line| line.split_whitespace().last()?.strip_prefix('@'));
+            let mut found = Vec::new();
+            for name in names {
+                let address = UnixAddress::from_abstract_name(name)?;
+                if let Ok(stream) = UnixStream::connect_addr(&address) {
+                    found.push(format!("@{name}: {}", asked(stream).unwrap_or_default()));
+                }
             }
-        }
-        if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found.join("; ")) }
-    })
-    .may_fail(NO_SOCKET));
+            if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found.join("; ")) }
+        })
+        .may_fail(NO_SOCKET),
+    );
     all
 }
 

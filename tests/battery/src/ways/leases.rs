@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, socket as packet_socket};
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, socket as packet_socket,
+};
 
 use super::each;
 use crate::aim::Aim;
@@ -26,12 +28,16 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
         all.extend(beside_a_lease());
     }
     for (index, &lease) in aim.leases_of_others.iter().enumerate() {
-        all.push(Attempt::new(format!("lease-of-other-{index}"), format!("to {lease}, which another client has opened"), move |this| {
-            let sent = send::datagram(lease, this.port, this.payload());
-            send::connect(lease, this.port, this.payload())?;
-            sent?;
-            Ok("connected".into())
-        }));
+        all.push(Attempt::new(
+            format!("lease-of-other-{index}"),
+            format!("to {lease}, which another client has opened"),
+            move |this| {
+                let sent = send::datagram(lease, this.port, this.payload());
+                send::connect(lease, this.port, this.payload())?;
+                sent?;
+                Ok("connected".into())
+            },
+        ));
     }
     for (index, &refused) in aim.refused.iter().enumerate() {
         let what = format!("resolve all that is scripted, then to {refused}, which only an answer to be refused opens");
@@ -161,11 +167,9 @@ fn by_script() -> Vec<Attempt> {
             let told = scripted(this, "many", A)?;
             each(told, |address| send::datagram((address, 8080).into(), this.port, this.payload()))
         }),
-        Attempt::new("lease-forged-answer", "answers the wall's own question in its server's name", |this| {
-            forge(this)
-        })
-        .root()
-        .beyond_sidecar(SAME_NAMESPACE),
+        Attempt::new("lease-forged-answer", "answers the wall's own question in its server's name", |this| forge(this))
+            .root()
+            .beyond_sidecar(SAME_NAMESPACE),
     ]
 }
 

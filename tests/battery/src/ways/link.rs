@@ -76,23 +76,31 @@ fn frames(to: IpAddr) -> Vec<Attempt> {
             out(this, hop(this), ether_type(&packet), &packet)?;
             Ok("sent".into())
         }),
-        Attempt::new(format!("frame-spoofed-mac-{f}"), "a datagram in a frame from nobody's hardware address", move |this| {
-            let packet = datagram(this, to)?;
-            let frame = packet::ethernet(NOBODY, hop(this), ether_type(&packet), &packet);
-            send::frame(&this.aim.interface, &frame, false)?;
-            Ok("sent".into())
-        }),
+        Attempt::new(
+            format!("frame-spoofed-mac-{f}"),
+            "a datagram in a frame from nobody's hardware address",
+            move |this| {
+                let packet = datagram(this, to)?;
+                let frame = packet::ethernet(NOBODY, hop(this), ether_type(&packet), &packet);
+                send::frame(&this.aim.interface, &frame, false)?;
+                Ok("sent".into())
+            },
+        ),
         Attempt::new(format!("frame-broadcast-{f}"), "a datagram to the target in a frame to everybody", move |this| {
             let packet = datagram(this, to)?;
             out(this, EVERYBODY, ether_type(&packet), &packet)?;
             Ok("sent".into())
         })
         .may_fail("a router forwards nothing that was sent to everybody"),
-        Attempt::new(format!("frame-wrong-type-{f}"), "IPv4 that says it is IPv6, and the other way round", move |this| {
-            let packet = datagram(this, to)?;
-            out(this, hop(this), ether_type(&packet) ^ ETHER_IPV4 ^ packet::ETHER_IPV6, &packet)?;
-            Ok("sent".into())
-        })
+        Attempt::new(
+            format!("frame-wrong-type-{f}"),
+            "IPv4 that says it is IPv6, and the other way round",
+            move |this| {
+                let packet = datagram(this, to)?;
+                out(this, hop(this), ether_type(&packet) ^ ETHER_IPV4 ^ packet::ETHER_IPV6, &packet)?;
+                Ok("sent".into())
+            },
+        )
         .may_fail(HOST_DROPS),
         Attempt::new(
             format!("frame-to-loopback-{f}"),
@@ -123,22 +131,22 @@ fn encapsulated(aim: &Aim) -> Vec<Attempt> {
     };
     vec![
         frame("frame-vlan-0", "a datagram with a VLAN tag of priority alone", |packet| {
-            (0x8100, [&[0xe0, 0, 8, 0], &packet[..]].concat())
+            (0x8100, [&[0xe0, 0, 8, 0][..], &packet].concat())
         }),
-        frame("frame-vlan-1", "a datagram tagged for VLAN 1", |packet| (0x8100, [&[0, 1, 8, 0], &packet[..]].concat())),
+        frame("frame-vlan-1", "a datagram tagged for VLAN 1", |packet| (0x8100, [&[0, 1, 8, 0][..], &packet].concat())),
         frame("frame-two-tags", "a datagram with two VLAN tags", |packet| {
-            (0x88a8, [&[0, 1, 0x81, 0, 0, 0, 8, 0], &packet[..]].concat())
+            (0x88a8, [&[0, 1, 0x81, 0, 0, 0, 8, 0][..], &packet].concat())
         }),
         frame("frame-llc", "a datagram behind LLC and SNAP (IEEE 802.2)", |packet| {
             let length = u16::try_from(packet.len() + 8).unwrap_or(0);
-            (length, [&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &packet[..]].concat())
+            (length, [&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0][..], &packet].concat())
         }),
         frame("frame-mpls", "a datagram behind an MPLS label", |packet| {
-            (0x8847, [&[0, 1, 1, 64], &packet[..]].concat())
+            (0x8847, [&[0, 1, 1, 64][..], &packet].concat())
         }),
         frame("frame-pppoe", "a datagram in a PPPoE session", |packet| {
             let length = u16::try_from(packet.len() + 2).unwrap_or(0).to_be_bytes();
-            (0x8864, [&[0x11, 0, 0, 1], &length[..], &[0, 0x21], &packet[..]].concat())
+            (0x8864, [&[0x11, 0, 0, 1][..], &length, &[0, 0x21], &packet].concat())
         }),
         Attempt::new("frame-unknown-type", "a frame of an experimental type, with payload", |this| {
             each([EVERYBODY, hop(this)], |to| out(this, to, 0x88b5, &this.payload_of(64)))
@@ -181,12 +189,16 @@ fn neighbours(aim: &Aim) -> Vec<Attempt> {
                 IpAddr::V6(claim) => {
                     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
                     // Override, with the link-layer address (RFC 4861, 4.4).
-                    let body = [&claim.octets()[..], &[2, 1], &own, &[253, 3], &[0; 22][..]].concat();
-                    let mut body = body;
+                    let mut body = [&claim.octets()[..], &[2, 1], &own, &[253, 3], &[0; 22]].concat();
                     let at = body.len() - 20;
                     body[at..at + 16].copy_from_slice(&this.payload()[..16]);
                     let message = packet::icmp(claim.into(), all_nodes.into(), (136, 0), [0x20, 0, 0, 0], &body);
-                    out(this, [0x33, 0x33, 0, 0, 0, 1], packet::ETHER_IPV6, &packet::ipv6(claim, all_nodes, ICMPV6, 255, &message))?;
+                    out(
+                        this,
+                        [0x33, 0x33, 0, 0, 0, 1],
+                        packet::ETHER_IPV6,
+                        &packet::ipv6(claim, all_nodes, ICMPV6, 255, &message),
+                    )?;
                     Ok("sent".into())
                 }
             }
@@ -196,9 +208,9 @@ fn neighbours(aim: &Aim) -> Vec<Attempt> {
     let what = "claims to be the router of everybody on the link (RFC 4861, 4.2)";
     all.push(
         Attempt::new("router-advertisement", what, |this| {
-            let (from, to) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x5a), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-            let body = [&[0, 0, 0, 0, 0, 0, 0, 0, 253, 3], &[0; 22][..]].concat();
-            let mut body = body;
+            let (from, to) =
+                (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x5a), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
+            let mut body = [&[0, 0, 0, 0, 0, 0, 0, 0, 253, 3][..], &[0; 22]].concat();
             body[12..28].copy_from_slice(&this.payload()[..16]);
             let message = packet::icmp(from.into(), to.into(), (134, 0), [64, 0, 0x07, 0x08], &body);
             out(this, [0x33, 0x33, 0, 0, 0, 1], packet::ETHER_IPV6, &packet::ipv6(from, to, ICMPV6, 255, &message))?;
@@ -217,9 +229,11 @@ fn to_other(other: IpAddr) -> Vec<Attempt> {
         each([EVERYBODY, hop(this)], |mac| out(this, mac, ether_type(&packet), &packet))
     };
     vec![
-        Attempt::new(format!("other-by-frame-{f}"), "a datagram to another client, in frames to everybody and to the host", move |this| {
-            direct(this, send::source(other)?)
-        }),
+        Attempt::new(
+            format!("other-by-frame-{f}"),
+            "a datagram to another client, in frames to everybody and to the host",
+            move |this| direct(this, send::source(other)?),
+        ),
         Attempt::new(format!("other-by-frame-from-host-{f}"), "the same from the host's address", move |this| {
             let host = this.aim.hosts.iter().copied().find(|host| host.is_ipv4() == other.is_ipv4());
             direct(this, host.unwrap_or(Ipv4Addr::new(10, 77, 0, 1).into()))

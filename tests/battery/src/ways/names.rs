@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{each, family};
 use crate::aim::Aim;
 use crate::attempt::{Attempt, Outcome, Try};
-use crate::dns::{self, A, CHAOS, INTERNET, Message, TXT};
+use crate::dns::{self, A, CHAOS, Message, TXT};
 use crate::packet::{self, UDP};
 use crate::send;
 
@@ -59,132 +59,227 @@ fn answered(reply: &[u8]) -> Outcome {
 /// Odd messages in datagrams.
 fn odd(server: IpAddr) -> Vec<Attempt> {
     let list: Vec<(&str, &str, Build)> = vec![
-        ("dns-case", "a denied name in mixed case", Box::new(|this| {
-            vec![Message::question(&this.denied_name().to_uppercase(), A)]
-        })),
-        ("dns-trailing-dot", "a denied name with one root label more", Box::new(|this| {
-            vec![Message::of_wire([dns::name_on_wire(&this.denied_name()), vec![0]].concat(), A)]
-        })),
-        ("dns-nul", "names with an octet of zero where a permitted one ends", Box::new(|this| {
-            let (name, token) = (permitted_name(this), this.token.clone());
-            let whole = [name.as_bytes(), b"\0", token.as_bytes()].concat();
-            let labels: Vec<&[u8]> = name.split('.').map(str::as_bytes).collect();
-            let glued = [labels[labels.len() - 1], b"\0", token.as_bytes()].concat();
-            let mut last = labels.clone();
-            last.pop();
-            last.push(&glued);
-            let before = [labels.as_slice(), &[b"\0", token.as_bytes()]].concat();
-            vec![
-                Message::of_wire(dns::wire_of([whole.as_slice()]), A),
-                Message::of_wire(dns::wire_of(last), A),
-                Message::of_wire(dns::wire_of(before), A),
-            ]
-        })),
-        ("dns-dot-in-label", "a permitted name in one label, dots and all", Box::new(|this| {
-            let (name, token) = (permitted_name(this), this.token.clone());
-            let first = [token.as_bytes(), b".", name.as_bytes()].concat();
-            let (head, tail) = name.split_once('.').unwrap_or((&name, ""));
-            let second = [token.as_bytes(), b".", head.as_bytes()].concat();
-            let labels = std::iter::once(second.as_slice()).chain(tail.split('.').map(str::as_bytes));
-            vec![Message::of_wire(dns::wire_of([first.as_slice()]), A), Message::of_wire(dns::wire_of(labels), A)]
-        })),
-        ("dns-permitted-as-prefix", "a permitted name in front of a denied one", Box::new(|this| {
-            let name = permitted_name(this);
-            vec![Message::question(&format!("{name}.{}", this.denied_name()), A)]
-        })),
-        ("dns-permitted-as-suffix", "names that end like a permitted one", Box::new(|this| {
-            let name = permitted_name(this);
-            vec![Message::question(&format!("{}.{name}", this.token), A), Message::question(&format!("{}{name}", this.token), A)]
-        })),
-        ("dns-idna", "a name of A-labels, and one of octets above ASCII", Box::new(|this| {
-            let mixed = [this.payload(), "ä\u{3002}x".as_bytes()].concat();
-            vec![
-                Message::question(&format!("xn--{}-0xa.{}", this.token, this.aim.denied), A),
-                Message::of_wire(dns::wire_of([mixed.as_slice(), b"invalid"]), A),
-            ]
-        })),
-        ("dns-long-labels", "labels of 63 octets, and a name of 255", Box::new(|this| {
-            let label = this.payload_of(63);
-            vec![
-                Message::of_wire(dns::wire_of([label.as_slice(), this.aim.denied.as_bytes()]), A),
-                Message::of_wire(dns::wire_of([&label[..], &label, &label, &label[..61]]), A),
-            ]
-        })),
-        ("dns-too-long", "a name longer than a name may be", Box::new(|this| {
-            let label = this.payload_of(63);
-            vec![Message::of_wire(dns::wire_of([&label[..]; 5]), A)]
-        })),
-        ("dns-pointer", "a name that is a pointer, into the question and out of it", Box::new(|this| {
-            let label = this.payload();
-            let length = u8::try_from(label.len()).unwrap_or(0);
-            let wire = [&[length], label, &[0xc0, 12]].concat();
-            vec![Message::of_wire(wire, A), Message::of_wire([&[length], label, &[0xc0, 0xff]].concat(), A)]
-        })),
-        ("dns-two-questions", "a permitted and a denied question in one message", Box::new(|this| {
-            let mut first = permitted(this);
-            first.questions.extend(denied(this).questions);
-            let mut second = denied(this);
-            second.questions.extend(permitted(this).questions);
-            vec![first, second]
-        })),
-        ("dns-no-question", "no question, and records in every section", Box::new(|this| {
-            let name = dns::name_on_wire(&this.denied_name());
-            let records = std::array::from_fn(|_| vec![dns::text(&name, &this.token)]);
-            vec![Message { flags: 0x0100, questions: Vec::new(), records }]
-        })),
-        ("dns-edns", "a permitted name, and data in EDNS options", Box::new(|this| {
-            // NSID, client subnet, cookie, padding, and two of nobody's.
-            let options = [3, 8, 10, 12, 65_001, 26_946];
-            options.into_iter().map(|option| permitted(this).with_additional(dns::edns(option, this.payload()))).collect()
-        })),
-        ("dns-records-beside", "a permitted name, and data in records of every section", Box::new(|this| {
-            let record = || dns::text(&dns::name_on_wire(&this.denied_name()), &this.token);
-            (0..3).map(|section| {
-                let mut message = permitted(this);
-                message.records[section].push(record());
-                message
-            }).collect()
-        })),
-        ("dns-response", "messages that say they are responses (QR=1)", Box::new(|this| {
-            let mut message = denied(this);
-            message.flags = 0x8180;
-            let mut answer = denied(this);
-            answer.flags = 0x8580;
-            answer.records[0].push(dns::text(&dns::name_on_wire(&this.denied_name()), &this.token));
-            vec![message, answer]
-        })),
-        ("dns-opcodes", "a denied name under each of the 16 opcodes", Box::new(|this| {
-            (0..16).map(|code| {
+        (
+            "dns-case",
+            "a denied name in mixed case",
+            Box::new(|this| vec![Message::question(&this.denied_name().to_uppercase(), A)]),
+        ),
+        (
+            "dns-trailing-dot",
+            "a denied name with one root label more",
+            Box::new(|this| vec![Message::of_wire([dns::name_on_wire(&this.denied_name()), vec![0]].concat(), A)]),
+        ),
+        (
+            "dns-nul",
+            "names with an octet of zero where a permitted one ends",
+            Box::new(|this| {
+                let (name, token) = (permitted_name(this), this.token.clone());
+                let whole = [name.as_bytes(), b"\0", token.as_bytes()].concat();
+                let labels: Vec<&[u8]> = name.split('.').map(str::as_bytes).collect();
+                let glued = [labels[labels.len() - 1], b"\0", token.as_bytes()].concat();
+                let mut last = labels.clone();
+                last.pop();
+                last.push(&glued);
+                let before = [labels.as_slice(), &[b"\0", token.as_bytes()]].concat();
+                vec![
+                    Message::of_wire(dns::wire_of([whole.as_slice()]), A),
+                    Message::of_wire(dns::wire_of(last), A),
+                    Message::of_wire(dns::wire_of(before), A),
+                ]
+            }),
+        ),
+        (
+            "dns-dot-in-label",
+            "a permitted name in one label, dots and all",
+            Box::new(|this| {
+                let (name, token) = (permitted_name(this), this.token.clone());
+                let first = [token.as_bytes(), b".", name.as_bytes()].concat();
+                let (head, tail) = name.split_once('.').unwrap_or((&name, ""));
+                let second = [token.as_bytes(), b".", head.as_bytes()].concat();
+                let labels = std::iter::once(second.as_slice()).chain(tail.split('.').map(str::as_bytes));
+                vec![Message::of_wire(dns::wire_of([first.as_slice()]), A), Message::of_wire(dns::wire_of(labels), A)]
+            }),
+        ),
+        (
+            "dns-permitted-as-prefix",
+            "a permitted name in front of a denied one",
+            Box::new(|this| {
+                let name = permitted_name(this);
+                vec![Message::question(&format!("{name}.{}", this.denied_name()), A)]
+            }),
+        ),
+        (
+            "dns-permitted-as-suffix",
+            "names that end like a permitted one",
+            Box::new(|this| {
+                let name = permitted_name(this);
+                vec![
+                    Message::question(&format!("{}.{name}", this.token), A),
+                    Message::question(&format!("{}{name}", this.token), A),
+                ]
+            }),
+        ),
+        (
+            "dns-idna",
+            "a name of A-labels, and one of octets above ASCII",
+            Box::new(|this| {
+                let mixed = [this.payload(), "ä\u{3002}x".as_bytes()].concat();
+                vec![
+                    Message::question(&format!("xn--{}-0xa.{}", this.token, this.aim.denied), A),
+                    Message::of_wire(dns::wire_of([mixed.as_slice(), b"invalid"]), A),
+                ]
+            }),
+        ),
+        (
+            "dns-long-labels",
+            "labels of 63 octets, and a name of 255",
+            Box::new(|this| {
+                let label = this.payload_of(63);
+                vec![
+                    Message::of_wire(dns::wire_of([label.as_slice(), this.aim.denied.as_bytes()]), A),
+                    Message::of_wire(dns::wire_of([&label[..], &label, &label, &label[..61]]), A),
+                ]
+            }),
+        ),
+        (
+            "dns-too-long",
+            "a name longer than a name may be",
+            Box::new(|this| {
+                let label = this.payload_of(63);
+                vec![Message::of_wire(dns::wire_of([&label[..]; 5]), A)]
+            }),
+        ),
+        (
+            "dns-pointer",
+            "a name that is a pointer, into the question and out of it",
+            Box::new(|this| {
+                let label = this.payload();
+                let length = u8::try_from(label.len()).unwrap_or(0);
+                let wire = [&[length][..], label, &[0xc0, 12]].concat();
+                vec![Message::of_wire(wire, A), Message::of_wire([&[length][..], label, &[0xc0, 0xff]].concat(), A)]
+            }),
+        ),
+        (
+            "dns-two-questions",
+            "a permitted and a denied question in one message",
+            Box::new(|this| {
+                let mut first = permitted(this);
+                first.questions.extend(denied(this).questions);
+                let mut second = denied(this);
+                second.questions.extend(permitted(this).questions);
+                vec![first, second]
+            }),
+        ),
+        (
+            "dns-no-question",
+            "no question, and records in every section",
+            Box::new(|this| {
+                let name = dns::name_on_wire(&this.denied_name());
+                let records = std::array::from_fn(|_| vec![dns::text(&name, &this.token)]);
+                vec![Message { flags: 0x0100, questions: Vec::new(), records }]
+            }),
+        ),
+        (
+            "dns-edns",
+            "a permitted name, and data in EDNS options",
+            Box::new(|this| {
+                // NSID, client subnet, cookie, padding, and two of nobody's.
+                let options = [3, 8, 10, 12, 65_001, 26_946];
+                options
+                    .into_iter()
+                    .map(|option| permitted(this).with_additional(dns::edns(option, this.payload())))
+                    .collect()
+            }),
+        ),
+        (
+            "dns-records-beside",
+            "a permitted name, and data in records of every section",
+            Box::new(|this| {
+                let record = || dns::text(&dns::name_on_wire(&this.denied_name()), &this.token);
+                (0..3)
+                    .map(|section| {
+                        let mut message = permitted(this);
+                        message.records[section].push(record());
+                        message
+                    })
+                    .collect()
+            }),
+        ),
+        (
+            "dns-response",
+            "messages that say they are responses (QR=1)",
+            Box::new(|this| {
                 let mut message = denied(this);
-                message.flags |= code << 11;
-                message
-            }).collect()
-        })),
-        ("dns-types", "a denied name with many types", Box::new(|this| {
-            let types = [2, 5, 6, 10, 12, 15, 16, 28, 33, 35, 39, 43, 46, 48, 64, 65, 99, 249, 250, 251, 252, 253, 254, 255, 256, 257, 65_280];
-            types.into_iter().map(|kind| Message::question(&this.denied_name(), kind)).collect()
-        })),
-        ("dns-classes", "a denied name with other classes", Box::new(|this| {
-            [0, 2, CHAOS, 4, 254, 255].into_iter().map(|class| {
-                let mut message = denied(this);
-                message.questions[0].2 = class;
-                message
-            }).collect()
-        })),
-        ("dns-reverse", "data in names of reverse lookups and of services", Box::new(|this| {
-            ["in-addr.arpa", "ip6.arpa", "_dns.resolver.arpa", "local", "localhost", "home.arpa"]
-                .into_iter()
-                .map(|zone| Message::question(&format!("{}.{zone}", this.token), 12))
-                .collect()
-        })),
-        ("dns-update", "a dynamic update with a text record (RFC 2136)", Box::new(|this| {
-            let mut message = Message::question(&this.aim.denied, 6);
-            message.flags = 5 << 11;
-            message.records[1].push(dns::text(&dns::name_on_wire(&this.denied_name()), &this.token));
-            vec![message]
-        })),
+                message.flags = 0x8180;
+                let mut answer = denied(this);
+                answer.flags = 0x8580;
+                answer.records[0].push(dns::text(&dns::name_on_wire(&this.denied_name()), &this.token));
+                vec![message, answer]
+            }),
+        ),
+        (
+            "dns-opcodes",
+            "a denied name under each of the 16 opcodes",
+            Box::new(|this| {
+                (0..16)
+                    .map(|code| {
+                        let mut message = denied(this);
+                        message.flags |= code << 11;
+                        message
+                    })
+                    .collect()
+            }),
+        ),
+        (
+            "dns-types",
+            "a denied name with many types",
+            Box::new(|this| {
+                let types = [
+                    2, 5, 6, 10, 12, 15, 16, 28, 33, 35, 39, 43, 46, 48, 64, 65, 99, 249, 250, 251, 252, 253, 254, 255,
+                    256, 257, 65_280,
+                ];
+                types.into_iter().map(|kind| Message::question(&this.denied_name(), kind)).collect()
+            }),
+        ),
+        (
+            "dns-classes",
+            "a denied name with other classes",
+            Box::new(|this| {
+                [0, 2, CHAOS, 4, 254, 255]
+                    .into_iter()
+                    .map(|class| {
+                        let mut message = denied(this);
+                        message.questions[0].2 = class;
+                        message
+                    })
+                    .collect()
+            }),
+        ),
+        (
+            "dns-reverse",
+            "data in names of reverse lookups and of services",
+            Box::new(|this| {
+                ["in-addr.arpa", "ip6.arpa", "_dns.resolver.arpa", "local", "localhost", "home.arpa"]
+                    .into_iter()
+                    .map(|zone| Message::question(&format!("{}.{zone}", this.token), 12))
+                    .collect()
+            }),
+        ),
+        (
+            "dns-update",
+            "a dynamic update with a text record (RFC 2136)",
+            Box::new(|this| {
+                let mut message = Message::question(&this.aim.denied, 6);
+                message.flags = 5 << 11;
+                message.records[1].push(dns::text(&dns::name_on_wire(&this.denied_name()), &this.token));
+                vec![message]
+            }),
+        ),
     ];
-    let mut all: Vec<Attempt> = list.into_iter().map(|(id, what, build)| Attempt::new(id, what, move |this| sent(this, server, &build(this)))).collect();
+    let mut all: Vec<Attempt> = list
+        .into_iter()
+        .map(|(id, what, build)| Attempt::new(id, what, move |this| sent(this, server, &build(this))))
+        .collect();
     all.push(Attempt::new("dns-octets-behind", "a permitted name, and octets behind the message", move |this| {
         let octets = [permitted(this).octets(7), this.payload_of(64)].concat();
         answered(&dns::over_udp(server, this.port, &octets)?)
@@ -251,11 +346,11 @@ fn over_tcp(server: IpAddr) -> Vec<Attempt> {
         }),
         attempt("dns-tcp-long-length", "a length that says more than follows, then a denied name", |this| {
             let octets = permitted(this).octets(1);
-            [&600_u16.to_be_bytes(), &octets[..], &dns::framed(&denied(this).octets(2))].concat()
+            [&600_u16.to_be_bytes()[..], &octets, &dns::framed(&denied(this).octets(2))].concat()
         }),
         attempt("dns-tcp-short-length", "a length that ends in the middle, then a denied name", |this| {
             let octets = permitted(this).octets(1);
-            [&12_u16.to_be_bytes(), &octets[..], &dns::framed(&denied(this).octets(2))].concat()
+            [&12_u16.to_be_bytes()[..], &octets, &dns::framed(&denied(this).octets(2))].concat()
         }),
         attempt("dns-tcp-transfer", "transfers of a denied zone (AXFR, IXFR)", |this| {
             let question = |kind| dns::framed(&Message::question(&this.denied_name(), kind).octets(5));
@@ -278,8 +373,10 @@ mod tests {
     #[test]
     fn a_question_is_what_the_standard_says() {
         let octets = Message::question("a.example", A).octets(0x1234);
-        let expected = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 7, b'e', b'x', b'a', b'm', b'p', b'l', b'e', 0, 0, 1, 0, 1];
+        let expected = [
+            0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'a', 7, b'e', b'x', b'a', b'm', b'p', b'l', b'e', 0, 0, 1, 0,
+            1,
+        ];
         assert_eq!(octets, expected);
-        assert_eq!(INTERNET, 1);
     }
 }

@@ -52,16 +52,28 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
             })
             .root(),
         );
-        all.push(Attempt::new(format!("user-namespace-{f}"), "from a user namespace of its own, where it is root", move |this| {
-            child(&["user", &SocketAddr::new(to, 443).to_string(), &this.port.to_string()], this.payload(), None)?;
-            Ok("sent".into())
-        })
-        .may_fail("a container engine may forbid it"));
-        all.push(Attempt::new(format!("net-namespace-{f}"), "from a network namespace of its own", move |this| {
-            child(&["net", &SocketAddr::new(to, 443).to_string(), &this.port.to_string()], this.payload(), None)?;
-            Ok("sent".into())
-        })
-        .may_fail("a new network namespace leads nowhere"));
+        all.push(
+            Attempt::new(
+                format!("user-namespace-{f}"),
+                "from a user namespace of its own, where it is root",
+                move |this| {
+                    child(
+                        &["user", &SocketAddr::new(to, 443).to_string(), &this.port.to_string()],
+                        this.payload(),
+                        None,
+                    )?;
+                    Ok("sent".into())
+                },
+            )
+            .may_fail("a container engine may forbid it"),
+        );
+        all.push(
+            Attempt::new(format!("net-namespace-{f}"), "from a network namespace of its own", move |this| {
+                child(&["net", &SocketAddr::new(to, 443).to_string(), &this.port.to_string()], this.payload(), None)?;
+                Ok("sent".into())
+            })
+            .may_fail("a new network namespace leads nowhere"),
+        );
     }
     for (index, &upstream) in aim.upstream.iter().enumerate() {
         let what = format!("a question to {upstream}, the wall's own DNS server");
@@ -153,7 +165,14 @@ fn powers() -> Vec<Attempt> {
         }),
         Attempt::new("routes", "adds an address to the loopback interface", |_| {
             // RTM_NEWADDR of 192.0.2.97/32 (rtnetlink(7)).
-            let body = [&[2, 32, 0, 0][..], &1_u32.to_ne_bytes(), &8_u16.to_ne_bytes(), &2_u16.to_ne_bytes(), &[192, 0, 2, 97]].concat();
+            let body = [
+                &[2, 32, 0, 0][..],
+                &1_u32.to_ne_bytes(),
+                &8_u16.to_ne_bytes(),
+                &2_u16.to_ne_bytes(),
+                &[192, 0, 2, 97],
+            ]
+            .concat();
             netlink(SockProtocol::NetlinkRoute, &[(20, 0x5, body)])?;
             Ok("gained: the kernel took an address".into())
         }),
@@ -200,14 +219,22 @@ fn netlink(family: SockProtocol, messages: &[(u16, u16, Vec<u8>)]) -> io::Result
     let mut octets = Vec::new();
     for (sequence, (kind, flags, body)) in (1_u32..).zip(messages) {
         let length = u32::try_from(16 + body.len()).unwrap_or(0);
-        for part in [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &sequence.to_ne_bytes(), &[0; 4], body] {
+        for part in [
+            &length.to_ne_bytes()[..],
+            &kind.to_ne_bytes(),
+            &flags.to_ne_bytes(),
+            &sequence.to_ne_bytes(),
+            &[0; 4],
+            body,
+        ] {
             octets.extend_from_slice(part);
         }
     }
     sendto(socket.as_raw_fd(), &octets, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
     let mut reply = [0; 512];
     let length = recv(socket.as_raw_fd(), &mut reply, MsgFlags::empty())?;
-    let code = reply.get(16..20).filter(|_| length >= 20).and_then(|octets| octets.try_into().ok()).map(i32::from_ne_bytes);
+    let code =
+        reply.get(16..20).filter(|_| length >= 20).and_then(|octets| octets.try_into().ok()).map(i32::from_ne_bytes);
     match code {
         Some(0) => Ok(()),
         Some(code) => Err(io::Error::from_raw_os_error(-code)),

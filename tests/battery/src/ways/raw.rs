@@ -87,7 +87,7 @@ fn inside(this: &Try<'_>, to: IpAddr, protocol: u8) -> std::io::Result<Vec<u8>> 
     Ok(match protocol {
         4 => packet::ipv4(Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, UDP, &datagram, &Odd::default()),
         41 => packet::ipv6(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, UDP, 64, &datagram),
-        47 => [&[0, 0, 8, 0], this.payload()].concat(),
+        47 => [&[0, 0, 8, 0][..], this.payload()].concat(),
         // An INIT chunk, its checksum wrong.
         132 => [&this.port.to_be_bytes()[..], &[1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 36], this.payload()].concat(),
         136 => [&this.port.to_be_bytes()[..], &[1, 187, 0, 8, 0, 0], this.payload()].concat(),
@@ -146,11 +146,15 @@ fn fragments(to: IpAddr) -> Vec<Attempt> {
         std::io::Result::Ok(packet::udp(from, to, (this.port, 443), &this.payload_of(160)))
     };
     let all = vec![
-        Attempt::new(format!("fragment-later-alone-{f}"), "a fragment with no beginning, which has no ports", move |this| {
-            fragment(this, UDP, &this.payload_of(64), 64, false)?;
-            fragment(this, TCP, &this.payload_of(64), 128, true)?;
-            Ok("sent 2".into())
-        })
+        Attempt::new(
+            format!("fragment-later-alone-{f}"),
+            "a fragment with no beginning, which has no ports",
+            move |this| {
+                fragment(this, UDP, &this.payload_of(64), 64, false)?;
+                fragment(this, TCP, &this.payload_of(64), 128, true)?;
+                Ok("sent 2".into())
+            },
+        )
         .may_fail("a router that tracks connections waits for the beginning"),
         Attempt::new(format!("fragment-first-alone-{f}"), "a fragment with no end", move |this| {
             fragment(this, UDP, &whole(this)?[..64], 0, true)?;
@@ -262,22 +266,30 @@ fn extensions(to: Ipv6Addr, host: Option<IpAddr>) -> Vec<Attempt> {
         Attempt::new("extension-unknown-6", "extension headers that nobody knows", move |this| {
             each([135, 139, 140, 253, 254], |kind| send(this, to, 443, &[(kind, padding())]))
         }),
-        Attempt::new("icmp-hop-limit-255-6", "neighbour discovery with payload, to an address beyond the link", move |this| {
-            let from = packet::six(send::source(to.into())?);
-            each(133..=137, |kind| {
-                let payload = [&to.octets()[..], this.payload()].concat();
-                let message = packet::icmp(from.into(), to.into(), (kind, 0), [0; 4], &payload);
-                send::raw(&packet::ipv6(from, to, ICMPV6, 255, &message))
-            })
-        }),
-        Attempt::new("ipv4-in-the-flow-label-6", "the token in the flow label and the traffic class alone", move |this| {
-            let from = packet::six(send::source(to.into())?);
-            let datagram = packet::udp(from.into(), to.into(), (this.port, 443), b"");
-            let mut packet = packet::ipv6(from, to, UDP, 64, &datagram);
-            packet[1..4].copy_from_slice(&[0x0a, 0xbc, 0xde]);
-            send::raw(&packet)?;
-            Ok("sent".into())
-        }),
+        Attempt::new(
+            "icmp-hop-limit-255-6",
+            "neighbour discovery with payload, to an address beyond the link",
+            move |this| {
+                let from = packet::six(send::source(to.into())?);
+                each(133..=137, |kind| {
+                    let payload = [&to.octets()[..], this.payload()].concat();
+                    let message = packet::icmp(from.into(), to.into(), (kind, 0), [0; 4], &payload);
+                    send::raw(&packet::ipv6(from, to, ICMPV6, 255, &message))
+                })
+            },
+        ),
+        Attempt::new(
+            "ipv4-in-the-flow-label-6",
+            "the token in the flow label and the traffic class alone",
+            move |this| {
+                let from = packet::six(send::source(to.into())?);
+                let datagram = packet::udp(from.into(), to.into(), (this.port, 443), b"");
+                let mut packet = packet::ipv6(from, to, UDP, 64, &datagram);
+                packet[1..4].copy_from_slice(&[0x0a, 0xbc, 0xde]);
+                send::raw(&packet)?;
+                Ok("sent".into())
+            },
+        ),
     ];
     if let Some(IpAddr::V6(host)) = host {
         let what = "to the host's address, with a routing header that goes on to the target (port 53 and 443)";

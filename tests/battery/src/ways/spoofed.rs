@@ -19,9 +19,7 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
             let attempt = Attempt::new(
                 format!("source-{name}-{f}"),
                 format!("UDP, a SYN with data and an echo from {name}"),
-                move |this| {
-                    each(packets(this, from, to), |packet| send::raw(&packet))
-                },
+                move |this| each(packets(this, from, to), |packet| send::raw(&packet)),
             )
             .root();
             all.push(match never {
