@@ -45,7 +45,7 @@ fn without_a_wall_nearly_every_attempt_gets_out() {
                 outcome.ids(|attempt| can(attempt) && !outcome.escaped(attempt) && attempt["without"].is_null());
             let report = outcome.report(|attempt| surprising.contains(attempt["id"].as_str().unwrap()));
             assert!(surprising.is_empty(), "as {who:?} these did not get out, with nothing in their way:\n{report}");
-            println!("as {who:?}: {} of {} get out, all but {kept:?}", tried.len() - kept.len(), tried.len());
+            eprintln!("as {who:?}: {} of {} get out, all but {kept:?}", tried.len() - kept.len(), tried.len());
             assert!(kept.len() * 4 < tried.len(), "{kept:?}");
         }
     });
@@ -83,7 +83,7 @@ fn beside_a_sidecar_nothing_gets_out_but_what_it_cannot_promise() {
             outcome.assert_walled(|attempt| who == Who::Root && !attempt["sidecar"].is_null());
             nobody_else_arrived(&outcome, "10.77.0.2");
             let out = outcome.ids(|attempt| outcome.escaped(attempt));
-            println!("as {who:?} a sidecar cannot stop {out:?}");
+            eprintln!("as {who:?} a sidecar cannot stop {out:?}");
         }
         assert!(wall.is_running());
     });
@@ -110,7 +110,6 @@ upstream = ["udp://198.51.100.53:53"]
 path = "policies"
 [wall]
 mode = "sidecar"
-interfaces = ["eth0"]
 allow_ranges = ["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"]
 [lease]
 {LEASE}

@@ -6,9 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvfrom, socket as packet_socket,
-};
+use nix::sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, socket as packet_socket};
 
 use super::each;
 use crate::aim::Aim;
@@ -75,9 +73,8 @@ fn scripted(this: &Try<'_>, label: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
 }
 
 fn beside_a_lease() -> Vec<Attempt> {
-    let from_raw = |this: &Try<'_>, to: IpAddr, number: u8, payload: &[u8]| {
-        send::raw(&packet::ip(send::source(to)?, to, number, payload))
-    };
+    let from_raw =
+        |to: IpAddr, number: u8, payload: &[u8]| send::raw(&packet::ip(send::source(to)?, to, number, payload));
     vec![
         Attempt::new("lease-other-port", "the permitted name's address on other ports, TCP", |this| {
             let places = opened(this)?.into_iter().flat_map(|open| [22, 80, 444, 8443].map(|port| (open.ip(), port)));
@@ -89,7 +86,7 @@ fn beside_a_lease() -> Vec<Attempt> {
         Attempt::new("lease-other-protocol", "the permitted address over ICMP, SCTP, GRE and others", move |this| {
             let numbers = [4, 41, 47, 50, 132, 136, 253];
             let places = opened(this)?.into_iter().flat_map(|open| numbers.map(|number| (open.ip(), number)));
-            let outcome = each(places, |(to, number)| from_raw(this, to, number, &this.payload_of(64)));
+            let outcome = each(places, |(to, number)| from_raw(to, number, &this.payload_of(64)));
             for open in opened(this)? {
                 super::raw::echo(this, open.ip())?;
             }
@@ -102,7 +99,7 @@ fn beside_a_lease() -> Vec<Attempt> {
             each(places, |(open, flags)| {
                 let to = open.ip();
                 let segment = packet::tcp(send::source(to)?, to, (this.port, open.port()), flags, this.payload());
-                from_raw(this, to, TCP, &segment)
+                from_raw(to, TCP, &segment)
             })
         })
         .root(),

@@ -15,7 +15,7 @@ use socket2::Type;
 
 use super::{each, family};
 use crate::aim::Aim;
-use crate::attempt::{Attempt, Outcome, Try};
+use crate::attempt::Attempt;
 use crate::dns::{A, Message};
 use crate::send;
 
