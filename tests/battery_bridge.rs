@@ -28,7 +28,7 @@ const OVER_THE_LINK: &[&str] = &[
     "claim-1",
     "router-advertisement",
     "frame-unknown-type",
-    "frame-every-type",
+    "frame-other-types",
     "frame-vlan-1",
 ];
 

@@ -119,8 +119,8 @@ pub fn over_udp(server: IpAddr, port: u16, octets: &[u8]) -> io::Result<Vec<u8>>
 
 /// Sends octets over TCP, with no regard to what they are, and returns all
 /// that comes back within a while.
-pub fn stream(server: SocketAddr, octets: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = send::connect(server, 0, octets)?;
+pub fn stream(server: SocketAddr, port: u16, octets: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = send::connect(server, port, octets)?;
     stream.set_read_timeout(Some(Duration::from_millis(700)))?;
     let mut reply = Vec::new();
     let mut buffer = [0; 4096];
@@ -136,8 +136,8 @@ pub fn framed(octets: &[u8]) -> Vec<u8> {
 }
 
 /// Sends messages one octet at a time.
-pub fn slowly(server: SocketAddr, octets: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = send::connect(server, 0, b"")?;
+pub fn slowly(server: SocketAddr, port: u16, octets: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = send::connect(server, port, b"")?;
     stream.set_nodelay(true)?;
     for octet in octets {
         stream.write_all(&[*octet])?;
@@ -154,7 +154,7 @@ pub fn resolve(server: IpAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>>
     // Truncated: the rest is to be had over TCP.
     if reply.get(2).is_some_and(|octet| octet & 2 != 0) {
         let octets = framed(&Message::question(name, kind).octets(0x4242));
-        let reply = stream(SocketAddr::new(server, 53), &octets)?;
+        let reply = stream(SocketAddr::new(server, 53), 0, &octets)?;
         return Ok(addresses(reply.get(2..).unwrap_or_default()));
     }
     Ok(addresses(&reply))

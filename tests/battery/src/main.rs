@@ -14,6 +14,7 @@ mod ways;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use aim::Aim;
 use attempt::{Attempt, Needs, Try};
@@ -49,6 +50,7 @@ fn run(aim: &Aim) -> std::io::Result<()> {
     let is_root = nix::unistd::geteuid().is_root();
     for (number, attempt) in chosen(aim) {
         let this = Try { aim, token: attempt::token(&aim.run, number), port: port(aim, number) };
+        let start = Instant::now();
         let outcome = if attempt.needs == Needs::Root && !is_root {
             Err(std::io::Error::other("needs root"))
         } else {
@@ -58,7 +60,7 @@ fn run(aim: &Aim) -> std::io::Result<()> {
             Ok(did) => (true, did),
             Err(error) => (false, error.to_string()),
         };
-        tell(aim, number, &attempt, Some((could, &did)))?;
+        tell(aim, number, &attempt, Some((could, &did, start.elapsed())))?;
     }
     Ok(())
 }
@@ -77,7 +79,7 @@ fn port(aim: &Aim, number: usize) -> u16 {
     aim.ports_from.saturating_add(u16::try_from(number).unwrap_or(0))
 }
 
-fn tell(aim: &Aim, number: usize, attempt: &Attempt, outcome: Option<(bool, &str)>) -> std::io::Result<()> {
+fn tell(aim: &Aim, number: usize, attempt: &Attempt, outcome: Option<(bool, &str, Duration)>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if aim.json {
         let mut line = json::Line::new();
@@ -90,12 +92,13 @@ fn tell(aim: &Aim, number: usize, attempt: &Attempt, outcome: Option<(bool, &str
         line.flag("control", attempt.note.control);
         line.maybe("without", attempt.note.without);
         line.maybe("sidecar", attempt.note.sidecar);
-        if let Some((could, did)) = outcome {
+        if let Some((could, did, took)) = outcome {
+            line.number("milliseconds", usize::try_from(took.as_millis()).unwrap_or(usize::MAX));
             line.flag("could", could);
             line.text("did", did);
         }
         writeln!(out, "{}", line.end())?;
-    } else if let Some((could, did)) = outcome {
+    } else if let Some((could, did, _)) = outcome {
         let could = if could { "did" } else { "could not" };
         writeln!(out, "{:>3} {:30} {could}: {did}", number, attempt.id)?;
     } else {

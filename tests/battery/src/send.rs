@@ -1,8 +1,10 @@
 //! Sending: through the kernel's transports, through raw sockets, as frames.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -112,11 +114,19 @@ fn destination(packet: &[u8]) -> Option<IpAddr> {
 /// An Ethernet frame out of an interface; `bypass` leaves out the queueing
 /// discipline (PACKET_QDISC_BYPASS).
 pub fn frame(interface: &str, frame: &[u8], bypass: bool) -> io::Result<()> {
-    let socket = packet_socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None::<SockProtocol>)?;
-    if bypass {
-        kernel::bypass_queueing(socket.as_raw_fd())?;
+    // Kept open: the kernel takes its time over closing one.
+    static OPEN: Mutex<BTreeMap<(String, bool), (OwnedFd, LinkAddr)>> = Mutex::new(BTreeMap::new());
+    let mut open = OPEN.lock().map_err(|_| io::ErrorKind::Other)?;
+    let key = (interface.to_owned(), bypass);
+    if !open.contains_key(&key) {
+        let socket = packet_socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None::<SockProtocol>)?;
+        if bypass {
+            kernel::bypass_queueing(socket.as_raw_fd())?;
+        }
+        open.insert(key.clone(), (socket, link(interface)?));
     }
-    sendto(socket.as_raw_fd(), frame, &link(interface)?, MsgFlags::empty())?;
+    let (socket, link) = open.get(&key).ok_or(io::ErrorKind::Other)?;
+    sendto(socket.as_raw_fd(), frame, link, MsgFlags::empty())?;
     Ok(())
 }
 

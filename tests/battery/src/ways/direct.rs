@@ -48,6 +48,8 @@ fn straight(to: IpAddr) -> Vec<Attempt> {
         }),
         Attempt::new(format!("tcp-fast-open-{f}"), "data in the SYN (RFC 7413)", move |this| {
             let socket = send::socket(to, Type::STREAM, libc::IPPROTO_TCP, this.port)?;
+            // Without a cookie the kernel waits for the connection.
+            socket.set_write_timeout(Some(send::PATIENCE))?;
             let address = SockaddrStorage::from(on(443));
             let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
             sendto(fd, this.payload(), &address, MsgFlags::from_bits_retain(libc::MSG_FASTOPEN))?;
@@ -160,7 +162,7 @@ fn other_resolvers(to: IpAddr) -> Vec<Attempt> {
             Ok(format!("answered with {} octets", reply.len()))
         }),
         Attempt::new(format!("dns-elsewhere-tcp-{f}"), "the same over TCP", move |this| {
-            let reply = dns::stream((to, 53).into(), &dns::framed(&question(this)))?;
+            let reply = dns::stream((to, 53).into(), this.port, &dns::framed(&question(this)))?;
             Ok(format!("answered with {} octets", reply.len()))
         }),
         Attempt::new(format!("dns-over-tls-{f}"), "a TLS handshake on port 853 (RFC 7858)", move |this| {

@@ -66,7 +66,7 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
             move |this| {
                 let held = held(server)?;
                 let octets = dns::framed(&Message::question(&this.denied_name(), A).octets(6));
-                let reply = dns::stream((server, 53).into(), &octets);
+                let reply = dns::stream((server, 53).into(), this.port, &octets);
                 let then = then_connect(this, to, &format!("{} connections", held.len()));
                 drop(held);
                 reply?;

@@ -14,43 +14,59 @@ pub use power::send_as_told;
 
 use std::io;
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::aim::Aim;
-use crate::attempt::{Attempt, Outcome};
+use crate::attempt::{Attempt, Outcome, Try};
 use crate::{dns, send};
 
 /// All attempts that can be made at this aim.
 pub fn all(aim: &Aim) -> Vec<Attempt> {
-    let mut all = vec![control("begin")];
+    let has_control = aim.permitted.is_some() && !aim.dns.is_empty();
+    let control = |when| has_control.then(|| control(when));
+    let mut all = Vec::from_iter(control("begin"));
     all.extend(direct::all(aim));
     all.extend(raw::all(aim));
     all.extend(spoofed::all(aim));
     all.extend(link::all(aim));
     all.extend(host::all(aim));
-    all.push(control("middle"));
+    all.extend(control("middle"));
     all.extend(names::all(aim));
     all.extend(leases::all(aim));
     all.extend(power::all(aim));
     all.extend(exhaust::all(aim));
-    all.push(control("end"));
+    all.extend(control("end"));
     all
 }
+
+/// How long what is permitted may take to work again after all that was tried.
+const RECOVERY: Duration = Duration::from_secs(30);
 
 /// What is permitted works: a wall is more than a cut wire.
 fn control(when: &str) -> Attempt {
     let what = "resolve the permitted name, connect, and say something: this has to work";
     Attempt::new(format!("control-{when}"), what, |this| {
-        let (Some((name, port)), Some(&server)) = (&this.aim.permitted, this.aim.dns.first()) else {
-            return Err(io::Error::other("needs --permitted and --dns"));
-        };
-        let addresses = dns::resolve(server, name, dns::A)?;
-        let &address = addresses.first().ok_or_else(|| io::Error::other("no address"))?;
-        let mut stream = send::connect((address, *port).into(), this.port, this.payload())?;
-        let mut greeting = [0; 1];
-        let heard = io::Read::read(&mut stream, &mut greeting)?;
-        Ok(format!("connected to {address}, heard {heard} octet"))
+        let start = Instant::now();
+        loop {
+            match permitted_works(this) {
+                Err(_) if start.elapsed() < RECOVERY => thread::sleep(Duration::from_millis(100)),
+                outcome => return outcome,
+            }
+        }
     })
     .control()
+}
+
+fn permitted_works(this: &Try<'_>) -> Outcome {
+    let (Some((name, port)), Some(&server)) = (&this.aim.permitted, this.aim.dns.first()) else {
+        return Err(io::Error::other("needs --permitted and --dns"));
+    };
+    let addresses = dns::resolve(server, name, dns::A)?;
+    let &address = addresses.first().ok_or_else(|| io::Error::other("no address"))?;
+    let mut stream = send::connect((address, *port).into(), this.port, this.payload())?;
+    let heard = io::Read::read(&mut stream, &mut [0; 1])?;
+    Ok(format!("connected to {address}, heard {heard} octet"))
 }
 
 /// Which family, as the ids tell it.

@@ -34,7 +34,7 @@ fn plain(server: IpAddr) -> Vec<Attempt> {
             answered(&dns::over_udp(server, this.port, &denied(this).octets(1))?)
         }),
         Attempt::new(format!("dns-denied-tcp-{f}"), "the same over TCP", move |this| {
-            answered(&dns::stream((server, 53).into(), &dns::framed(&denied(this).octets(1)))?)
+            answered(&dns::stream((server, 53).into(), this.port, &dns::framed(&denied(this).octets(1)))?)
         }),
     ]
 }
@@ -332,7 +332,7 @@ fn over_tcp(server: IpAddr) -> Vec<Attempt> {
     let server = SocketAddr::new(server, 53);
     let attempt = |id: &str, what: &str, build: fn(&Try<'_>) -> Vec<u8>| {
         Attempt::new(id, what, move |this| {
-            let reply = dns::stream(server, &build(this))?;
+            let reply = dns::stream(server, this.port, &build(this))?;
             Ok(format!("heard {} octets", reply.len()))
         })
     };
@@ -360,7 +360,7 @@ fn over_tcp(server: IpAddr) -> Vec<Attempt> {
             format!("GET http://{}/ HTTP/1.1\r\nhost: {}\r\n\r\n", this.denied_name(), this.denied_name()).into_bytes()
         }),
         Attempt::new("dns-tcp-slowly", "a denied name, octet by octet", move |this| {
-            let reply = dns::slowly(server, &dns::framed(&denied(this).octets(4)))?;
+            let reply = dns::slowly(server, this.port, &dns::framed(&denied(this).octets(4)))?;
             Ok(format!("heard {} octets", reply.len()))
         }),
     ]
