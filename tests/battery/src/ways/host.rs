@@ -56,7 +56,7 @@ pub fn all(aim: &Aim) -> Vec<Attempt> {
                 let stream = UnixStream::connect(path).ok()?;
                 Some(format!("{}: {}", path.display(), asked(stream).unwrap_or_default()))
             });
-            heard.next().map_or(Err(io::ErrorKind::NotFound.into()), Ok)
+            heard.next().ok_or(io::ErrorKind::NotFound.into())
         })
         .may_fail(NO_SOCKET),
     );

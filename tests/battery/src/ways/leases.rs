@@ -162,8 +162,7 @@ fn by_script() -> Vec<Attempt> {
             let told = scripted(this, "many", A)?;
             each(told, |address| send::datagram((address, 8080).into(), this.port, this.payload()))
         }),
-        Attempt::new("lease-forged-answer", "answers the wall's own question in its server's name", |this| forge(this))
-            .root(),
+        Attempt::new("lease-forged-answer", "answers the wall's own question in its server's name", forge).root(),
     ]
 }
 

@@ -129,7 +129,7 @@ fn fragments(to: IpAddr) -> Vec<Attempt> {
         let from = send::source(to)?;
         let packet = match (from, to) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
-                let fragment = offset / 8 | if more { 0x2000 } else { 0 };
+                let fragment = (offset / 8) | if more { 0x2000 } else { 0 };
                 packet::ipv4(from, to, protocol, part, &Odd { fragment, ..Odd::default() })
             }
             (from, to) => {
