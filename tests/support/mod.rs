@@ -7,6 +7,7 @@
 pub mod battery;
 pub mod change;
 pub mod client;
+pub mod engine;
 pub mod flood;
 pub mod lab;
 pub mod nft;
@@ -16,6 +17,7 @@ pub mod trouble;
 pub mod upstream;
 pub mod wall;
 pub mod ways;
+pub mod yard;
 
 use std::thread;
 
