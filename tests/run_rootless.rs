@@ -77,10 +77,6 @@ fn furnish(user: u32) {
     resolvers(&["203.0.113.53"]);
 
     run("ip", &["link", "add", "uplink", "type", "veth", "peer", "name", "beyond"]);
-    for end in ["uplink", "beyond"] {
-        // No address that comes by itself, later.
-        run("ip", &["link", "set", end, "addrgenmode", "none"]);
-    }
     run("ip", &["address", "add", "192.0.2.2/24", "dev", "uplink"]);
     run("ip", &["address", "add", "2001:db8:ffff::2/64", "dev", "uplink", "nodad"]);
     run("ip", &["link", "set", "uplink", "up"]);
@@ -123,6 +119,11 @@ fn internet() -> Ending {
     let child = Ending(child.unwrap());
     eventually("the internet", PATIENCE, || fs::exists("/run/demo/internet.ready").unwrap());
     eventually("the uplink", PATIENCE, || run("ip", &["-brief", "link", "show", "uplink"]).contains(" UP "));
+    // pasta carries IPv6 for a host that has one, and it comes in its own time.
+    eventually("a link-local address", PATIENCE, || {
+        let address = run("ip", &["-6", "address", "show", "dev", "uplink", "scope", "link"]);
+        address.contains("fe80::") && !address.contains("tentative")
+    });
     child
 }
 
