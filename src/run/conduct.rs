@@ -28,6 +28,9 @@ use crate::control;
 /// How long the daemon may take to load its policy and set up the kernel.
 const READY: Duration = Duration::from_secs(15);
 
+/// The daemon's configuration in a run's folder.
+pub(super) const CONFIGURATION: &str = "cedarwall.toml";
+
 /// Runs the command behind its wall and returns its exit code. The summary
 /// goes to `notes`.
 ///
@@ -36,10 +39,7 @@ const READY: Duration = Duration::from_secs(15);
 /// been started then.
 pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error> {
     refuse_early()?;
-    let upstream = if settings.upstream.is_empty() { resolver::of_the_host()? } else { settings.upstream.clone() };
-    let policy = fs::canonicalize(&settings.policy)
-        .map_err(Error::io(format!("cannot read the policy {}", settings.policy.display())))?;
-    let settings = Settings { policy, upstream, ..settings.clone() };
+    let settings = completed(settings)?;
 
     let mut janitor = Janitor::start()?;
     let run = make_folder(&mut janitor).and_then(|id| {
@@ -63,6 +63,14 @@ pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error
     Ok(code)
 }
 
+/// What was not said is the host's own; and the daemon has another folder.
+pub(super) fn completed(settings: &Settings) -> Result<Settings, Error> {
+    let upstream = if settings.upstream.is_empty() { resolver::of_the_host()? } else { settings.upstream.clone() };
+    let policy = fs::canonicalize(&settings.policy)
+        .map_err(Error::io(format!("cannot read the policy {}", settings.policy.display())))?;
+    Ok(Settings { policy, upstream, ..settings.clone() })
+}
+
 fn refuse_early() -> Result<(), Error> {
     if !Uid::effective().is_root() {
         return Err(Error::NotRoot);
@@ -71,7 +79,7 @@ fn refuse_early() -> Result<(), Error> {
     nft("").map(drop)
 }
 
-fn make_folder(janitor: &mut Janitor) -> Result<Id, Error> {
+pub(super) fn make_folder(janitor: &mut Janitor) -> Result<Id, Error> {
     let failed = || Error::io(format!("cannot make a folder in {RUNTIME}"));
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
@@ -110,6 +118,7 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
         network::connect(id, init_pid, janitor)?
     };
     let configuration = plan::configuration(settings, id, addresses, &settings.upstream);
+    janitor.will(&Undo::Table(id.wall_table()))?;
     let mut daemon = raise_the_wall(&configuration, id, janitor)?;
     network::open_the_road(id, addresses, &settings.allow_ranges, janitor)?;
 
@@ -132,15 +141,15 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
 
 /// Starts the daemon and waits until the wall stands and questions are
 /// answered. Whether an upstream server answers is the command's to find out.
-fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<Child, Error> {
+/// The wall's table is the caller's to undo.
+pub(super) fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<Child, Error> {
     let folder = id.folder();
-    let path = folder.join("cedarwall.toml");
+    let path = folder.join(CONFIGURATION);
     let log_path = folder.join("daemon.log");
     fs::write(&path, configuration).map_err(Error::io(format!("cannot write {}", path.display())))?;
     let log_failed = || Error::io(format!("cannot write {}", log_path.display()));
     let log = File::create(&log_path).map_err(log_failed())?;
 
-    janitor.will(&Undo::Table(id.wall_table()))?;
     janitor.will(&Undo::Stop(path.to_string_lossy().into_owned()))?;
     let mut daemon = ourselves()
         .args(["serve", "--config"])
@@ -169,7 +178,7 @@ fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<
 
 /// Passes signals on until the inside has ended. Until here a signal ends the
 /// run, and the janitor does the rest; and nobody has inherited a blocked one.
-fn attend(inside: &mut Child, init: i32, daemon: &mut Child) -> Result<ExitCode, Error> {
+pub(super) fn attend(inside: &mut Child, init: i32, daemon: &mut Child) -> Result<ExitCode, Error> {
     let failed = || Error::kernel("to read signals", "");
     let descriptor = SignalFd::new(&block_signals()?).map_err(failed())?;
     let mut wall_stands = true;

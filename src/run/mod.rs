@@ -17,6 +17,7 @@
 //! subcommand.
 
 mod conduct;
+pub mod docker;
 mod forwarding;
 mod handshake;
 mod init;
@@ -77,6 +78,28 @@ pub enum Error {
     /// A network namespace and a link into it need root.
     #[error("`cedarwall run` makes a network namespace and must be root; try:\n  sudo cedarwall run …")]
     NotRoot,
+    /// So does a firewall on a bridge.
+    #[error("`cedarwall docker run` changes this host's firewall and must be root; try:\n  sudo cedarwall docker run …")]
+    NotRootForDocker,
+    /// An argument for `docker run`.
+    #[error("docker run: {0}")]
+    Refused(#[from] docker::Refusal),
+    /// The engine's network is nowhere here.
+    #[error(
+        "the Docker engine is not on this host, or in a virtual machine (as Docker Desktop's): its bridge is not here, \
+         and a wall stands on the bridge; run cedarwall where the engine is"
+    )]
+    EngineElsewhere,
+    /// Fail closed.
+    #[error(
+        "{cause}\n  the container may still be there, so the wall stays; once it is gone:\n  nft delete table inet {table}"
+    )]
+    WallStays {
+        /// The wall's table.
+        table: String,
+        /// What was in the way.
+        cause: Box<Error>,
+    },
     /// A program the host must have.
     #[error("`{program}` is not installed; on Debian and Ubuntu:\n  apt install {package}")]
     Missing {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::forwarding::{Family, Ipv6, Switch};
 use super::janitor::{Janitor, Undo};
@@ -19,7 +19,7 @@ pub(super) const INNER_LINK: &str = "eth0";
 /// Links the namespace of process `init` to the host.
 pub(super) fn connect(id: Id, init: i32, janitor: &mut Janitor) -> Result<Addresses, Error> {
     let link = id.link();
-    let mut addresses = Addresses::choose(&plan::taken(&routes("-4")?), id.0).ok_or(Error::NoSubnet)?;
+    let mut addresses = Addresses::choose(&taken()?, id.0).ok_or(Error::NoSubnet)?;
     let reaches_ipv6 = routes("-6").is_ok_and(|routes| routes.iter().any(Route::leads_everywhere));
     if reaches_ipv6 && !matches!(Ipv6::here(), Ipv6::Never) {
         addresses.add_ipv6(rand::random());
@@ -85,6 +85,11 @@ pub(super) fn open_the_road(
         Switch::of(Family::Ipv6, &id.link()).turn_on()?;
     }
     Ok(())
+}
+
+/// The networks that this host has routes to.
+pub(super) fn taken() -> Result<Vec<Ipv4Net>, Error> {
+    Ok(plan::taken(&routes("-4")?))
 }
 
 fn routes(family: &str) -> Result<Vec<Route>, Error> {

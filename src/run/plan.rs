@@ -88,6 +88,11 @@ impl Addresses {
         self.prefix6 = Some(Ipv6Addr::from_bits(bits));
     }
 
+    /// The first address of their /30, which is nobody's.
+    pub(super) fn network(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.wall.to_bits() & !0b11)
+    }
+
     /// The wall's IPv6 address.
     pub(super) fn wall6(self) -> Option<Ipv6Addr> {
         self.prefix6.map(|prefix| Ipv6Addr::from_bits(prefix.to_bits() | 1))
@@ -216,16 +221,6 @@ pub(super) fn nat_rules(id: Id, addresses: Addresses, newly_forwarding: &BTreeSe
     }
     rules.push_str("\t}\n}\n");
     rules
-}
-
-/// The nameservers of a `resolv.conf` (resolv.conf(5)), port 53. Scoped
-/// IPv6 addresses are left out: a zone has no place in the configuration.
-pub(super) fn nameservers(resolv_conf: &str) -> Vec<SocketAddr> {
-    let server = |line: &str| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next()).flatten()?.parse::<IpAddr>().ok()
-    };
-    resolv_conf.lines().filter_map(server).map(|address| SocketAddr::new(address, 53)).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod change;
 pub mod client;
+pub mod engine;
 pub mod flood;
 pub mod lab;
 pub mod nft;

@@ -2,6 +2,7 @@
 //! reading of TOML into them.
 
 mod change;
+mod nameservers;
 mod parse;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::query::{Agent, Client};
 pub use change::Step;
+pub use nameservers::nameservers;
 
 /// Where the control socket is unless configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/cedarwall/control.sock";
