@@ -41,7 +41,7 @@ pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error
     refuse_early()?;
     let settings = completed(settings)?;
 
-    let mut janitor = Janitor::start()?;
+    let mut janitor = Janitor::start(Stdio::inherit())?;
     let run = make_folder(&mut janitor).and_then(|id| {
         let outcome = behind_the_wall(&settings, id, &mut janitor);
         let journal = id.folder().join("events.jsonl");

@@ -65,13 +65,15 @@ pub(super) struct Janitor {
 }
 
 impl Janitor {
-    /// Starts one, and comes back when it is out of reach of the terminal.
-    pub(super) fn start() -> Result<Self, Error> {
+    /// Starts one, and comes back when it is out of reach of the terminal. What
+    /// cannot be undone it tells `errors`.
+    pub(super) fn start(errors: Stdio) -> Result<Self, Error> {
         let failed = || Error::io("cannot start the janitor");
         let mut child = process::ourselves()
             .arg("run-janitor")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(errors)
             .spawn()
             .map_err(failed())?;
         let broken = || failed()(io::Error::from(ErrorKind::BrokenPipe));

@@ -42,7 +42,9 @@ pub fn run(settings: &Settings, request: &Request) -> Result<Outcome, Error> {
     engine::judge_volumes(&request.volumes)?;
     let settings = &completed(settings)?;
 
-    let mut janitor = Janitor::start()?;
+    // Whoever reads our standard error would wait for one in the background.
+    let errors = if request.is_detached { Stdio::null() } else { Stdio::inherit() };
+    let mut janitor = Janitor::start(errors)?;
     let ran = make_folder(&mut janitor).and_then(|id| Ok((id, behind_the_wall(settings, request, id, &mut janitor)?)));
     let (id, code) = match ran {
         Ok(ran) => ran,
