@@ -22,8 +22,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub fn read(path: &Path) -> Result<Config, Error> {
     // Without one the configuration has to name the servers, and says so.
     let servers = nameservers(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
-    let config =
-        Config::parse_on_host(&path.display().to_string(), &text(path)?, &servers).map_err(Error::Wrong)?;
+    let config = Config::parse_on_host(&path.display().to_string(), &text(path)?, &servers).map_err(Error::Wrong)?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     Ok(config.relative_to(folder))
 }

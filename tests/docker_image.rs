@@ -175,7 +175,8 @@ fn start_the_wall(lab: &Lab, engine: &Engine, configuration: &str, arguments: &[
     let configuration = lab.write("cedarwall.toml", configuration);
     let files = format!("{}:/etc/cedarwall/cedarwall.toml:ro", configuration.display());
     let policies = format!("{}:/etc/cedarwall/policies:ro", lab.path("policies").display());
-    let narrow = ["run", "--detach", "--name=wall", "--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_BIND_SERVICE"];
+    let narrow =
+        ["run", "--detach", "--name=wall", "--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_BIND_SERVICE"];
     let memory = ["--read-only", "--tmpfs=/run/cedarwall:uid=5353"];
     let mounts = ["--volume", &files, "--volume", &policies];
     engine.docker(&[&narrow[..], &memory, &mounts, arguments, &["cedarwall"]].concat());
@@ -245,7 +246,8 @@ fn the_image_is_a_gateway_as_narrow_as_it_says() {
         let bridge = "com.docker.network.bridge.name=agents";
         engine.docker(&["network", "create", "--subnet=10.88.0.0/24", "--gateway=10.88.0.1", "-o", bridge, "agents"]);
         start_the_wall(lab, engine, &gateway_configuration(UPSTREAM), &["--network=host"]);
-        let agent = ["run", "--rm", "--network=agents", "--ip=10.88.0.2", "--dns=10.88.0.1", "busybox", "sh", "-c", TRIES];
+        let agent =
+            ["run", "--rm", "--network=agents", "--ip=10.88.0.2", "--dns=10.88.0.1", "busybox", "sh", "-c", TRIES];
         assert_walled(&said(engine, &agent));
         engine.docker(&["rm", "--force", "wall"]);
         let closed = said(engine, &agent);
@@ -260,7 +262,8 @@ fn the_image_is_a_gateway_as_narrow_as_it_says() {
 fn the_image_is_a_sidecar_in_the_agents_own_namespace() {
     on_a_host(|lab, engine| {
         build(engine, false, &["--tag", "cedarwall"]);
-        let agent = ["run", "--detach", "--name=agent", "--dns=127.0.0.1", "--cap-drop=SETUID", "busybox", "sleep", "1000"];
+        let agent =
+            ["run", "--detach", "--name=agent", "--dns=127.0.0.1", "--cap-drop=SETUID", "busybox", "sleep", "1000"];
         engine.docker(&agent);
         let configuration = format!(
             "[dns]\n{UPSTREAM}\n[wall]\nmode = \"sidecar\"\ninterfaces = [\"eth0\"]\n\

@@ -66,9 +66,14 @@ fn what_the_host_is(engine: &Engine) -> String {
     runtime.sort();
     let networks = engine.docker(&["network", "ls", "--format", "{{.Name}}"]);
     let containers = engine.docker(&["ps", "-a", "--format", "{{.Names}}"]);
-    let links = run("ip", &["-brief", "link"]);
-    let (routes, rules) = (run("ip", &["route", "show", "table", "all"]), run("nft", &["-s", "list", "ruleset"]));
-    format!("{networks}\n{containers}\n{links}{routes}{rules}{runtime:?}")
+    let rules = run("nft", &["-s", "list", "ruleset"]);
+    // The engine's own bridge goes down some time after its last container.
+    let without_its_own = |text: String| -> Vec<String> {
+        text.lines().filter(|line| !line.contains("docker0")).map(str::to_owned).collect()
+    };
+    let links = without_its_own(run("ip", &["-brief", "link"]));
+    let routes = without_its_own(run("ip", &["route", "show", "table", "all"]));
+    format!("{networks}\n{containers}\n{links:#?}{routes:#?}{rules}{runtime:?}")
 }
 
 fn running(engine: &Engine) -> Vec<String> {

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::engine::{Contents, Engine, with_engine};
-use support::lab::{Lab, eventually, in_lab};
+use support::engine::{Contents, Engine, on_an_engines_host};
+use support::lab::eventually;
 use support::wall::binary;
 use support::{cannot, run};
 
@@ -31,13 +31,19 @@ const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const NPM_PACKAGE: &str = "left-pad";
 const PIP_PACKAGE: &str = "six";
 
-fn on_a_host_that_is_online(test: impl FnOnce(&Lab, &Engine) + Send + 'static) {
-    in_lab(|lab| {
-        with_engine(|engine| match engine.go_online() {
-            Ok(()) => test(lab, engine),
-            Err(why) => cannot(&format!("reach the package registries: {why}")),
-        });
+fn on_a_host_that_is_online(test: impl FnOnce(&Engine) + Send + 'static) {
+    on_an_engines_host(|engine| match engine.go_online() {
+        Ok(()) => test(engine),
+        Err(why) => cannot(&format!("reach the package registries: {why}")),
     });
+}
+
+/// A folder with this policy.
+fn write_policy(engine: &Engine, text: &str) -> PathBuf {
+    let folder = engine.path("policies");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("clients.cedar"), text).unwrap();
+    folder
 }
 
 /// The agent's image: node, npm, python, pip and curl of this machine.
@@ -138,13 +144,14 @@ fn assert_installed(said: &str) {
 #[test]
 #[ignore = "asks package registries: make image"]
 fn real_clients_install_packages_behind_cedarwall_docker_run() {
-    on_a_host_that_is_online(|lab, engine| {
+    on_a_host_that_is_online(|engine| {
         import_clients(engine);
         let hosts = hosts();
-        lab.write("policies/clients.cedar", &policy("claude", &hosts));
-        let ranges: Vec<String> = special_addresses(&hosts).iter().map(|address| format!("--allow-range={address}")).collect();
+        let policies = write_policy(engine, &policy("claude", &hosts));
+        let ranges: Vec<String> =
+            special_addresses(&hosts).iter().map(|address| format!("--allow-range={address}")).collect();
         let mut command = Command::new(binary());
-        command.args(["docker", "run", "--policy"]).arg(lab.path("policies")).args(&ranges);
+        command.args(["docker", "run", "--policy"]).arg(policies).args(&ranges);
         command.args(["--", "clients", "sh", "-c", &script()]);
         engine.furnish(&mut command);
         let output = command.output().unwrap();
@@ -166,7 +173,10 @@ fn import_bases(engine: &Engine) {
         let output = command.output().expect("debootstrap (apt install debootstrap)");
         assert!(output.status.success(), "debootstrap: {}", String::from_utf8_lossy(&output.stdout));
         // Or the package manager's own cache would be most of it.
-        run("sh", &["-c", "rm -rf \"$0\"/var/cache/apt/archives/*.deb \"$0\"/var/lib/apt/lists/*", root.to_str().unwrap()]);
+        run(
+            "sh",
+            &["-c", "rm -rf \"$0\"/var/cache/apt/archives/*.deb \"$0\"/var/lib/apt/lists/*", root.to_str().unwrap()],
+        );
         root
     };
     let import = |name: &str, root: &Path, changes: &[&str]| {
@@ -192,11 +202,11 @@ fn import_bases(engine: &Engine) {
 #[test]
 #[ignore = "compiles the release and asks package registries: make image"]
 fn from_git_clone_to_a_walled_container() {
-    on_a_host_that_is_online(|lab, engine| {
+    on_a_host_that_is_online(|engine| {
         import_bases(engine);
         import_clients(engine);
         let hosts = hosts();
-        lab.write("policies/clients.cedar", &policy("coder", &hosts));
+        let policies = write_policy(engine, &policy("coder", &hosts));
         let steps = RefCell::new(Vec::new());
         let step = |command: &str, directory: &Path| {
             let begun = Instant::now();
@@ -204,9 +214,10 @@ fn from_git_clone_to_a_walled_container() {
             let mut shell = Command::new("sh");
             shell.args(["-c", command]).current_dir(directory);
             engine.furnish(&mut shell);
-            shell.env("AGENT_IMAGE", "clients").env("POLICY", lab.path("policies"));
+            shell.env("AGENT_IMAGE", "clients").env("POLICY", &policies);
             let output = shell.output().unwrap();
-            let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let said =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             assert!(output.status.success(), "{command}: {said}");
             let took = begun.elapsed();
             eprintln!("  {:.1} s", took.as_secs_f64());

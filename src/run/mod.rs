@@ -79,7 +79,9 @@ pub enum Error {
     #[error("`cedarwall run` makes a network namespace and must be root; try:\n  sudo cedarwall run …")]
     NotRoot,
     /// So does a firewall on a bridge.
-    #[error("`cedarwall docker run` changes this host's firewall and must be root; try:\n  sudo cedarwall docker run …")]
+    #[error(
+        "`cedarwall docker run` changes this host's firewall and must be root; try:\n  sudo cedarwall docker run …"
+    )]
     NotRootForDocker,
     /// An argument for `docker run`.
     #[error("docker run: {0}")]

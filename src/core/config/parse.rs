@@ -18,8 +18,7 @@ use self::value::{
 };
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Evidence, Journal, LeaseSettings,
-    Mode, NameLimits, PacketVerdict, PolicyMode, PolicySettings, Rotation, TableName, Transport,
-    Upstream, Wall,
+    Mode, NameLimits, PacketVerdict, PolicyMode, PolicySettings, Rotation, TableName, Transport, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 use crate::core::sinkhole;
@@ -125,7 +124,8 @@ fn dns(table: &Table<'_>, sidecar: Option<bool>, nameservers: &[SocketAddr]) -> 
     let usual = usual_upstream(nameservers, listen.as_deref().unwrap_or_default());
     // In a sidecar's namespace they are the clients', and may be the wall itself.
     let upstream = if usual.is_empty() || sidecar != Some(false) {
-        upstream.or_missing("name the servers that permitted questions go to, e.g. upstream = [\"udp://192.0.2.53:53\"]")
+        upstream
+            .or_missing("name the servers that permitted questions go to, e.g. upstream = [\"udp://192.0.2.53:53\"]")
     } else {
         upstream.or(usual)
     };

@@ -15,18 +15,8 @@ use super::request::Bind;
 const OUT_OF_SIGHT: [&str; 6] = ["/dev", "/proc", "/run", "/sys", "/var/lib/containerd", "/var/lib/docker"];
 
 /// Where the host's programs and their settings are.
-const NOT_WRITABLE: [&str; 10] = [
-    "/bin",
-    "/boot",
-    "/etc",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/sbin",
-    "/usr",
-    "/var/lib/systemd",
-    "/var/spool",
-];
+const NOT_WRITABLE: [&str; 10] =
+    ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var/lib/systemd", "/var/spool"];
 
 /// Looks at every path.
 ///
@@ -110,7 +100,8 @@ mod tests {
 
     #[test]
     fn what_leads_to_programs_of_the_host_is_out_of_sight() {
-        for source in ["/", "/run", "/run/docker.sock", "/proc", "/proc/1/root", "/sys", "/dev/sda", "/var/lib/docker"] {
+        for source in ["/", "/run", "/run/docker.sock", "/proc", "/proc/1/root", "/sys", "/dev/sda", "/var/lib/docker"]
+        {
             assert!(matches!(reason(source, false), Some(Reason::HostsOwn(_))), "{source}");
         }
         for source in ["/home", "/home/one/.ssh", "/home/one/.ssh/agent"] {

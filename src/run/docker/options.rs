@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn no_capability_that_reaches_beyond_the_container_is_given() {
-        for beyond in ["ALL", "NET_ADMIN", "CAP_SYS_ADMIN", "sys_module", "cap_bpf", "DAC_READ_SEARCH", "SYS_RAWIO", ""] {
+        for beyond in ["ALL", "NET_ADMIN", "CAP_SYS_ADMIN", "sys_module", "cap_bpf", "DAC_READ_SEARCH", "SYS_RAWIO", ""]
+        {
             assert_eq!(capability(beyond), Some(Reason::Capability), "{beyond}");
         }
         for within in ["SYS_PTRACE", "cap_net_raw", "CAP_CHOWN"] {

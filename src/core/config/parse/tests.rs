@@ -269,7 +269,8 @@ fn an_empty_file_says_all_that_is_missing() {
 #[test]
 fn a_gateway_without_upstream_servers_asks_those_of_its_host_but_never_itself() {
     let without = MINIMAL.replace("upstream = [\"udp://192.0.2.53:53\"]\n", "");
-    let nameservers = ["10.77.0.1:53", "127.0.0.53:53", "192.0.2.1:53", "127.0.0.53:53"].map(|text| text.parse().unwrap());
+    let nameservers =
+        ["10.77.0.1:53", "127.0.0.53:53", "192.0.2.1:53", "127.0.0.53:53"].map(|text| text.parse().unwrap());
     let told = |text: &str| {
         let config = Config::parse_on_host("c.toml", text, &nameservers).map_err(|problems| problems.len())?;
         Ok(config.dns.upstream.iter().map(ToString::to_string).collect::<Vec<_>>())
