@@ -82,8 +82,12 @@ fn import_bases(engine: &Engine) {
     let mut trees: Vec<String> = ["status", "info/format", "arch"].map(|name| format!("/var/lib/dpkg/{name}")).into();
     for package in ["nftables", "libc6", "libnftables1", "libgcc-s1"] {
         trees.extend(["", ":amd64"].map(|of| format!("/var/lib/dpkg/info/{package}{of}.list")));
-        trees.push(format!("/usr/share/doc/{package}"));
+        // Of some a link to another package's.
+        let folder = format!("/usr/share/doc/{package}");
+        let leads_to = fs::canonicalize(&folder).unwrap().to_str().unwrap().to_owned();
+        trees.extend([folder, leads_to]);
     }
+    trees.dedup();
     trees.retain(|path| fs::exists(path).unwrap());
     let trees: Vec<&str> = trees.iter().map(String::as_str).collect();
     engine.import(DEBIAN, &Contents { programs: &PROGRAMS, trees: &trees, changes: &[] }, |root| {

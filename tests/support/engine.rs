@@ -226,10 +226,11 @@ impl Engine {
         let mut files: Vec<String> = contents.programs.iter().copied().flat_map(with_libraries).collect();
         // The C library loads it by name.
         files.extend(["usr/lib/x86_64-linux-gnu/libnss_files.so.2".to_owned()]);
-        files.retain(|file| Path::new("/").join(file).exists());
         files.sort_unstable();
         files.dedup();
         let others: Vec<&str> = contents.trees.iter().map(|tree| tree.trim_start_matches('/')).collect();
+        let is_in_a_tree = |file: &String| others.iter().any(|tree| Path::new(file).starts_with(tree));
+        files.retain(|file| Path::new("/").join(file).exists() && !is_in_a_tree(file));
         add_busybox(&root, |file| files.iter().any(|other| other == file) || others.contains(&file));
         prepare(&root);
         let tar = self.path("image.tar");
