@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+
 use support::engine::{Contents, Engine, on_an_engines_host};
 use support::lab::eventually;
 use support::wall::binary;
@@ -106,14 +108,14 @@ fn policy(agent: &str, hosts: &BTreeSet<String>) -> String {
 
 /// Addresses of the hosts that answers may not carry unless they are told to:
 /// where the registries are mirrors on a private network.
-fn special_addresses(hosts: &BTreeSet<String>) -> BTreeSet<IpAddr> {
+fn special_addresses(hosts: &BTreeSet<String>) -> BTreeSet<IpNet> {
     let names = hosts.iter().filter_map(|host| host.split(':').next());
     let addresses = names.flat_map(|name| {
         let told = run("getent", &["ahostsv4", name]);
         let parsed = |line: &str| line.split_whitespace().next()?.parse().ok();
         told.lines().filter_map(parsed).collect::<Vec<IpAddr>>()
     });
-    addresses.filter(|address| cedarwall::core::ranges::special(*address).is_some()).collect()
+    addresses.filter(|address| cedarwall::core::ranges::special(*address).is_some()).map(IpNet::from).collect()
 }
 
 /// What the clients do behind the wall.
