@@ -203,6 +203,11 @@ impl Counters {
             | Event::TableAdopted { .. }
             | Event::JournalLost { .. }
             | Event::StreamLost { .. }
+            | Event::ContainerKnown(_)
+            | Event::ContainerGone(_)
+            | Event::ContainerUnknown { .. }
+            | Event::EngineLost { .. }
+            | Event::EngineFound { .. }
             | Event::Stopped { .. } => {}
         }
     }

@@ -16,6 +16,7 @@ pub mod trouble;
 pub mod upstream;
 pub mod wall;
 pub mod ways;
+pub mod yard;
 
 use std::thread;
 
