@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::{Uid, setsid};
 
-use super::super::conduct::{CONFIGURATION, attend, completed, make_folder, raise_the_wall};
+use super::super::conduct::{CONFIGURATION, DAEMON_ENDED, attend, completed, make_folder, raise_the_wall};
 use super::super::janitor::{self, Janitor, Undo};
 use super::super::plan::{self, Addresses, Id, RUNTIME};
 use super::super::process::{nft, ourselves};
@@ -71,11 +71,11 @@ fn behind_the_wall(settings: &Settings, request: &Request, id: Id, janitor: &mut
         // Two runs that start at once must not choose the same addresses.
         let lock = File::open(RUNTIME).map_err(Error::io(format!("cannot open {RUNTIME}")))?;
         lock.lock().map_err(Error::io(format!("cannot lock {RUNTIME}")))?;
-        let addresses = Addresses::choose(&network::taken()?, id.0).ok_or(Error::NoSubnet)?;
+        let addresses = Addresses::choose(&network::routed()?, id.0).ok_or(Error::NoSubnet)?;
         engine::make_network(id, addresses)?;
         addresses
     };
-    let configuration = plan::configuration(settings, id, addresses, &settings.upstream);
+    let configuration = plan::configuration(settings, id, addresses);
     let mut daemon = raise_the_wall(&configuration, id, janitor)?;
 
     let resolv_conf = id.folder().join("resolv.conf");
@@ -87,7 +87,7 @@ fn behind_the_wall(settings: &Settings, request: &Request, id: Id, janitor: &mut
         .spawn()
         .map_err(Error::io("cannot start docker"))?;
     let pid = i32::try_from(client.id()).map_err(|_| Error::Inside("docker has no process number".to_owned()))?;
-    attend(&mut client, pid, &mut daemon)
+    attend(&mut client, pid, &mut daemon, DAEMON_ENDED)
 }
 
 /// What the client is told. Ours stands last, for there the client lets the
