@@ -4,6 +4,7 @@
 #       -v ./policies:/etc/cedarwall/policies:ro cedarwall
 #
 # The network is the host's, because the wall is: it guards interfaces there.
+# As a sidecar: --network container:AGENT in its place, and mode = "sidecar".
 # Stopping the container leaves the wall closed; this takes it away:
 #
 #   docker run --rm --network host --cap-add NET_ADMIN cedarwall down
@@ -14,6 +15,10 @@
 #
 # For denials that name the process that asked: --pid host --cap-add SYS_PTRACE
 # --cap-add SYS_ADMIN --cap-add DAC_READ_SEARCH; see SECURITY.md.
+#
+# What is in the image, as SPDX 2.3: /usr/share/doc/cedarwall/sbom.spdx.json, or
+#
+#   docker build --target sbom --output . .
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
@@ -27,26 +32,42 @@ RUN mkdir -p src benches \
     && cargo build --release --locked \
     && rm -r src
 
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libcap2-bin \
-    && rm -rf /var/lib/apt/lists/*
-
 COPY src src
 COPY nft nft
 COPY policies policies
 # Younger than what was built from the empty crate, or cargo would keep that.
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked
+RUN cargo tree --locked --edges normal,build --prefix none --format '{p}|{l}' > crates.txt
+
+
+# The two programs, the libraries they are linked with, and nothing else: no
+# shell, no package manager.
+FROM debian:bookworm-slim AS root
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends nftables libcap2-bin \
+    && rm -rf /var/lib/apt/lists/*
+
+COPY LICENSE /root/usr/share/doc/cedarwall/LICENSE
+COPY --from=build /build/target/release/cedarwall /usr/local/bin/cedarwall
+COPY --from=build /build/Cargo.lock /build/crates.txt /sbom/
+COPY packaging/image /packaging
 
 # The daemon is no root: its file has the capabilities it needs. They are
 # permitted, not effective, because a file with effective ones cannot even be
 # executed where a container was not given them: `check` and `--version` need
-# none. The other three are for naming processes, and are not missed. Set here, for a change in a later layer would store the file twice;
-# BuildKit copies them along (Docker's deprecated legacy builder loses them, and
-# the daemon then says that CAP_NET_ADMIN is missing).
-RUN setcap cap_net_admin,cap_net_bind_service,cap_dac_read_search,cap_sys_ptrace,cap_sys_admin+p target/release/cedarwall
+# none. The last three are for naming processes, and are not missed. A folder
+# that is copied keeps them, with either of Docker's builders.
+RUN sh /packaging/collect.sh /root /usr/sbin/nft /usr/local/bin/cedarwall > /sbom/debian.txt \
+    && setcap cap_net_admin,cap_net_bind_service,cap_dac_read_search,cap_sys_ptrace,cap_sys_admin+p /root/usr/local/bin/cedarwall \
+    && sh /packaging/sbom.sh /sbom > /root/usr/share/doc/cedarwall/sbom.spdx.json
 
 
-FROM debian:bookworm-slim
+FROM scratch AS sbom
+COPY --from=root /root/usr/share/doc/cedarwall/sbom.spdx.json /
+
+
+FROM scratch
 
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -56,15 +77,7 @@ LABEL org.opencontainers.image.title="cedarwall" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends nftables \
-    && rm -rf /var/lib/apt/lists/* \
-    && groupadd --gid 5353 cedarwall \
-    && useradd --uid 5353 --gid cedarwall --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin cedarwall \
-    && install -d -o cedarwall -g cedarwall -m 0750 /run/cedarwall /var/log/cedarwall
-
-COPY LICENSE /usr/share/doc/cedarwall/LICENSE
-COPY --from=build /build/target/release/cedarwall /usr/local/bin/cedarwall
+COPY --from=root /root/ /
 
 USER cedarwall:cedarwall
 WORKDIR /etc/cedarwall

@@ -16,7 +16,7 @@ ISOLATED := unshare --net $(if $(filter 0,$(shell id -u)),,--user --map-root-use
 # How long `make fuzz` searches, for each kind of input.
 FUZZ_SECONDS ?= 180
 
-.PHONY: help demo test check fuzz build packages checkers
+.PHONY: help demo test check fuzz build image packages engine checkers
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: packages ## Build, and tell the story on a real kernel, each step checked
 	$(CARGO) build --release --locked
 	target/release/cedarwall demo
 
-test: packages checkers ## Run every test: unit, property, and on the real kernel (as root)
+test: packages engine checkers ## Run every test: unit, property, and on the real kernel (as root)
 	$(CARGO) test --locked
 
 check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
@@ -58,8 +58,15 @@ fuzz: packages $(CARGO_FUZZ) ## Search for inputs that break a promise (Rust's n
 build: packages ## Build the release binary
 	$(CARGO) build --release --locked
 
+# On an engine of its own, which it starts: yours is not asked.
+image: packages engine ## Do as a new user: clone, docker build, compose up, install packages behind the wall (as root)
+	$(CARGO) test --locked --test docker_trial -- --ignored --nocapture --test-threads 1
+
 packages:
 	@sh .ci/packages
+
+engine:
+	@sh .ci/packages engine
 
 # What checks the examples: pinned, once, into target/tools.
 checkers: packages

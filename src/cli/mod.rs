@@ -7,6 +7,7 @@ mod chosen;
 mod completions;
 mod demo;
 mod denials;
+mod docker;
 mod down;
 mod explain;
 mod exposure;
@@ -28,6 +29,7 @@ mod serve;
 mod status;
 mod suggest;
 mod test;
+mod walled;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -62,6 +64,7 @@ pub struct CommandLine {
 enum Command {
     Serve(serve::Arguments),
     Run(run::Arguments),
+    Docker(docker::Arguments),
     Demo(demo::Arguments),
     Check(check::Arguments),
     Fmt(fmt::Arguments),
@@ -85,6 +88,8 @@ enum Command {
     #[command(flatten)]
     RunPart(run::Part),
     #[command(flatten)]
+    DockerPart(docker::Part),
+    #[command(flatten)]
     DemoPart(demo::Part),
 }
 
@@ -97,6 +102,7 @@ impl CommandLine {
         match self.command {
             Command::Serve(arguments) => serve::execute(&arguments),
             Command::Run(arguments) => run::execute(arguments),
+            Command::Docker(arguments) => docker::execute(arguments),
             Command::Demo(arguments) => demo::execute(&arguments),
             Command::Check(arguments) => check::execute(&arguments, out),
             Command::Fmt(arguments) => fmt::execute(&arguments, out),
@@ -118,6 +124,7 @@ impl CommandLine {
             Command::Completions(arguments) => completions::execute(&arguments, out),
             Command::Man(arguments) => man::execute(&arguments, out),
             Command::RunPart(part) => run::execute_part(&part),
+            Command::DockerPart(part) => docker::execute_part(&part),
             Command::DemoPart(part) => demo::execute_part(&part, out),
         }
     }

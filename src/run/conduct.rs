@@ -29,6 +29,12 @@ use crate::control;
 /// How long the daemon may take to load its policy and set up the kernel.
 const READY: Duration = Duration::from_secs(15);
 
+/// What a user is told then.
+pub(super) const DAEMON_ENDED: &str = "the wall's daemon ended; no name resolves any more";
+
+/// The daemon's configuration in a run's folder.
+pub(super) const CONFIGURATION: &str = "cedarwall.toml";
+
 /// What a run depends on besides its settings.
 #[derive(Debug)]
 pub(super) struct Circumstances {
@@ -45,10 +51,7 @@ pub(super) struct Circumstances {
 /// When there is no wall, or nothing to run behind it. The command has not
 /// been started then.
 pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error> {
-    let upstream = if settings.upstream.is_empty() { resolver::of_the_host()? } else { settings.upstream.clone() };
-    let policy = fs::canonicalize(&settings.policy)
-        .map_err(Error::io(format!("cannot read the policy {}", settings.policy.display())))?;
-    let settings = Settings { policy, upstream, ..settings.clone() };
+    let settings = completed(settings)?;
     if !Uid::effective().is_root() {
         return rootless::run(settings);
     }
@@ -67,7 +70,7 @@ pub(super) fn conduct(
     notes: &mut dyn Write,
 ) -> Result<ExitCode, Error> {
     require_tools()?;
-    let mut janitor = Janitor::start()?;
+    let mut janitor = Janitor::start(Stdio::inherit())?;
     let run = make_folder(&mut janitor).and_then(|id| {
         let outcome = behind_the_wall(settings, circumstances, id, &mut janitor, started);
         let journal = id.folder().join("events.jsonl");
@@ -89,12 +92,20 @@ pub(super) fn conduct(
     Ok(code)
 }
 
+/// What was not said is the host's own; and the daemon has another folder.
+pub(super) fn completed(settings: &Settings) -> Result<Settings, Error> {
+    let upstream = if settings.upstream.is_empty() { resolver::of_the_host()? } else { settings.upstream.clone() };
+    let policy = fs::canonicalize(&settings.policy)
+        .map_err(Error::io(format!("cannot read the policy {}", settings.policy.display())))?;
+    Ok(Settings { policy, upstream, ..settings.clone() })
+}
+
 fn require_tools() -> Result<(), Error> {
     ip(&["-Version"])?;
     nft("").map(drop)
 }
 
-fn make_folder(janitor: &mut Janitor) -> Result<Id, Error> {
+pub(super) fn make_folder(janitor: &mut Janitor) -> Result<Id, Error> {
     let failed = || Error::io(format!("cannot make a folder in {RUNTIME}"));
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
@@ -139,6 +150,7 @@ fn behind_the_wall(
         network::connect(id, init_pid, &circumstances.taken, janitor)?
     };
     let configuration = plan::configuration(settings, id, addresses);
+    janitor.will(&Undo::Table(id.wall_table()))?;
     let mut daemon = raise_the_wall(&configuration, id, janitor)?;
     network::open_the_road(id, addresses, &settings.allow_ranges, janitor)?;
 
@@ -159,20 +171,20 @@ fn behind_the_wall(
     started()?;
     // What is open stays open until its lease ends, and nothing new opens:
     // worth a word, no reason to end the command.
-    attend(&mut inside, init_pid, &mut daemon, "the wall's daemon ended; no name resolves any more")
+    attend(&mut inside, init_pid, &mut daemon, DAEMON_ENDED)
 }
 
 /// Starts the daemon and waits until the wall stands and questions are
 /// answered. Whether an upstream server answers is the command's to find out.
-fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<Child, Error> {
+/// The wall's table is the caller's to undo.
+pub(super) fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<Child, Error> {
     let folder = id.folder();
-    let path = folder.join("cedarwall.toml");
+    let path = folder.join(CONFIGURATION);
     let log_path = folder.join("daemon.log");
     fs::write(&path, configuration).map_err(Error::io(format!("cannot write {}", path.display())))?;
     let log_failed = || Error::io(format!("cannot write {}", log_path.display()));
     let log = File::create(&log_path).map_err(log_failed())?;
 
-    janitor.will(&Undo::Table(id.wall_table()))?;
     janitor.will(&Undo::Stop(path.to_string_lossy().into_owned()))?;
     let mut daemon = ourselves()
         .args(["serve", "--config"])

@@ -18,7 +18,7 @@ use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 
 use super::process::{self, Process};
-use super::{Error, forwarding, plan};
+use super::{Error, docker, forwarding, plan};
 
 /// How long a process that was sent SIGKILL may take to be gone.
 const DEATH: Duration = Duration::from_secs(5);
@@ -42,6 +42,16 @@ pub(super) enum Undo {
     Table(String),
     /// Take the run off the record of forwarding.
     Forwarding,
+    /// Remove the containers of a run.
+    Containers(String),
+    /// Remove the network of a run's container, and with its bridge the wall:
+    /// but not while a container may be there.
+    Bridge {
+        /// The run.
+        run: String,
+        /// The wall's table.
+        table: String,
+    },
     /// Remove a folder of files of ours.
     Folder(PathBuf),
 }
@@ -55,13 +65,15 @@ pub(super) struct Janitor {
 }
 
 impl Janitor {
-    /// Starts one, and comes back when it is out of reach of the terminal.
-    pub(super) fn start() -> Result<Self, Error> {
+    /// Starts one, and comes back when it is out of reach of the terminal. What
+    /// cannot be undone it tells `errors`.
+    pub(super) fn start(errors: Stdio) -> Result<Self, Error> {
         let failed = || Error::io("cannot start the janitor");
         let mut child = process::ourselves()
             .arg("run-janitor")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(errors)
             .spawn()
             .map_err(failed())?;
         let broken = || failed()(io::Error::from(ErrorKind::BrokenPipe));
@@ -83,6 +95,11 @@ impl Janitor {
     /// Its process, as the record of forwarding knows the run.
     pub(super) fn process(&self) -> Process {
         self.process
+    }
+
+    /// Its pipe, for a process that ends later than we do.
+    pub(super) fn hand_over(self) -> ChildStdin {
+        self.steps
     }
 
     /// Has everything undone. Says whether all of it was.
@@ -126,16 +143,21 @@ impl Undo {
     fn perform(&self, ourselves: Option<Process>) -> Result<(), Error> {
         match self {
             Self::Kill(argument) => end(argument, Signal::SIGKILL, DEATH),
-            Self::Stop(argument) => {
-                end(argument, Signal::SIGTERM, STOP).or_else(|_| end(argument, Signal::SIGKILL, DEATH))
-            }
+            Self::Stop(argument) => stop(argument).or_else(|_| end(argument, Signal::SIGKILL, DEATH)),
             Self::Link(name) => delete_link(name),
-            // Adding it first makes the deletion of a missing table no error.
-            Self::Table(name) => process::nft(&format!("add table inet {name}\ndelete table inet {name}\n")).map(drop),
+            Self::Table(name) => delete_table(name),
+            Self::Containers(run) => docker::remove_containers(run),
+            Self::Bridge { run, table } => take_the_wall_away(run, table),
             Self::Forwarding => ourselves.map_or(Ok(()), forwarding::release),
             Self::Folder(path) => remove_folder(path),
         }
     }
+}
+
+/// Asks our own processes that have this argument to stop, and waits until they
+/// have.
+pub(super) fn stop(argument: &str) -> Result<(), Error> {
+    end(argument, Signal::SIGTERM, STOP)
 }
 
 fn end(argument: &str, signal: Signal, patience: Duration) -> Result<(), Error> {
@@ -162,6 +184,17 @@ fn delete_link(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     process::ip(&["link", "delete", "dev", name]).map(drop).or_else(|error| if exists() { Err(error) } else { Ok(()) })
+}
+
+fn delete_table(name: &str) -> Result<(), Error> {
+    // Adding it first makes the deletion of a missing table no error.
+    process::nft(&format!("add table inet {name}\ndelete table inet {name}\n")).map(drop)
+}
+
+fn take_the_wall_away(run: &str, table: &str) -> Result<(), Error> {
+    let gone = docker::remove_containers(run).and_then(|()| docker::remove_network(run));
+    gone.map_err(|cause| Error::WallStays { table: table.to_owned(), cause: Box::new(cause) })?;
+    delete_table(table)
 }
 
 fn remove_folder(path: &Path) -> Result<(), Error> {

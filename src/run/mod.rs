@@ -19,6 +19,7 @@
 //! subcommand.
 
 mod conduct;
+pub mod docker;
 mod forwarding;
 mod handshake;
 mod init;
@@ -79,6 +80,30 @@ pub struct Settings {
 /// Why the command could not be put behind a wall.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// A firewall on a bridge of the host's needs root.
+    #[error(
+        "`cedarwall docker run` changes this host's firewall and must be root; try:\n  sudo cedarwall docker run …"
+    )]
+    NotRootForDocker,
+    /// An argument for `docker run`.
+    #[error("docker run: {0}")]
+    Refused(#[from] docker::Refusal),
+    /// The engine's network is nowhere here.
+    #[error(
+        "the Docker engine is not on this host, or in a virtual machine (as Docker Desktop's): its bridge is not here, \
+         and a wall stands on the bridge; run cedarwall where the engine is"
+    )]
+    EngineElsewhere,
+    /// Fail closed.
+    #[error(
+        "{cause}\n  the container may still be there, so the wall stays; once it is gone:\n  nft delete table inet {table}"
+    )]
+    WallStays {
+        /// The wall's table.
+        table: String,
+        /// What was in the way.
+        cause: Box<Error>,
+    },
     /// Who is not root needs user namespaces.
     #[error("without root, {what}: {cause}\n  {mend}, or run it as root:\n  sudo cedarwall run …")]
     Unprivileged {

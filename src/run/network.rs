@@ -21,7 +21,7 @@ pub(super) const INNER_LINK: &str = "eth0";
 /// own networks and those `taken` elsewhere.
 pub(super) fn connect(id: Id, init: i32, taken: &[Ipv4Net], janitor: &mut Janitor) -> Result<Addresses, Error> {
     let link = id.link();
-    let taken = [taken, &plan::taken(&routes("-4")?)].concat();
+    let taken = [taken, &routed()?].concat();
     let mut addresses = Addresses::choose(&taken, id.0).ok_or(Error::NoSubnet)?;
     let reaches_ipv6 = routes("-6").is_ok_and(|routes| routes.iter().any(Route::leads_everywhere));
     if reaches_ipv6 && !matches!(Ipv6::here(), Ipv6::Never) {
@@ -88,6 +88,11 @@ pub(super) fn open_the_road(
         Switch::of(Family::Ipv6, &id.link()).turn_on()?;
     }
     Ok(())
+}
+
+/// The networks that this host has routes to.
+pub(super) fn routed() -> Result<Vec<Ipv4Net>, Error> {
+    Ok(plan::taken(&routes("-4")?))
 }
 
 /// The routes of our own network namespace; `family` is `-4` or `-6`.

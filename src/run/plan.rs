@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -78,6 +78,11 @@ impl Addresses {
     pub(super) fn add_ipv6(&mut self, global_id: u64) {
         let bits = (u128::from(global_id & 0xff_ffff_ffff) << 80) | (0xfd_u128 << 120);
         self.prefix6 = Some(Ipv6Addr::from_bits(bits));
+    }
+
+    /// The first address of their /30, which is nobody's.
+    pub(super) fn network(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.wall.to_bits() & !0b11)
     }
 
     /// The wall's IPv6 address.
@@ -244,16 +249,6 @@ pub(super) fn nat_rules(id: Id, addresses: Addresses, newly_forwarding: &BTreeSe
     }
     rules.push_str("\t}\n}\n");
     rules
-}
-
-/// The nameservers of a `resolv.conf` (resolv.conf(5)), port 53. Scoped
-/// IPv6 addresses are left out: a zone has no place in the configuration.
-pub(super) fn nameservers(resolv_conf: &str) -> Vec<SocketAddr> {
-    let server = |line: &str| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next()).flatten()?.parse::<IpAddr>().ok()
-    };
-    resolv_conf.lines().filter_map(server).map(|address| SocketAddr::new(address, 53)).collect()
 }
 
 #[cfg(test)]

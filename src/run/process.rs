@@ -44,6 +44,11 @@ pub(super) fn nft(rules: &str) -> Result<String, Error> {
     finish("nft", "nftables", &["-f", "-"], rules)
 }
 
+/// Runs Docker's client and returns what it printed.
+pub(super) fn docker(arguments: &[&str]) -> Result<String, Error> {
+    finish("docker", "docker.io", arguments, "")
+}
+
 fn finish(program: &'static str, package: &'static str, arguments: &[&str], input: &str) -> Result<String, Error> {
     let said = |output: String| Error::Tool { command: format!("{program} {}", arguments.join(" ")), output };
     let mut child = Command::new(program)

@@ -3,7 +3,8 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{Error, plan};
+use super::Error;
+use crate::core::config::nameservers;
 
 /// Where the C library looks.
 pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -12,7 +13,7 @@ pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// loopback do as well.
 pub(super) fn of_the_host() -> Result<Vec<SocketAddr>, Error> {
     let text = fs::read_to_string(RESOLV_CONF).map_err(Error::io(format!("cannot read {RESOLV_CONF}")))?;
-    let servers = plan::nameservers(&text);
+    let servers = nameservers(&text);
     if servers.is_empty() {
         return Err(Error::NoUpstream);
     }

@@ -23,8 +23,9 @@
 //!
 //! No image can be pulled. [`Engine::import_busybox`] takes milliseconds;
 //! [`Engine::import`] makes one of this machine's own programs and what they
-//! need. [`Engine::go_online`] gives the host a way out to the real world over
-//! slirp4netns, which needs no rule and no route outside.
+//! need. On a host of [`on_an_engines_host`], [`Engine::go_online`] gives a way
+//! out to the real world over slirp4netns, which needs no rule and no route
+//! outside.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -33,8 +34,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
 use super::lab::eventually;
-use super::{cannot, run};
+use super::{cannot, in_new_namespace, run};
 
 /// Debian's; another one on the PATH may be of another time.
 const CLIENT: &str = "/usr/bin/docker";
@@ -92,6 +96,20 @@ pub fn with_engine(test: impl FnOnce(&Engine)) {
         }
     }
     test(&Engine::start());
+}
+
+/// The same on a host of its own, with nothing on it and no network but what
+/// the engine makes.
+pub fn on_an_engines_host(test: impl FnOnce(&Engine) + Send + 'static) {
+    in_new_namespace(move || {
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNS) {
+            return cannot(&format!("make a mount namespace: {error}"));
+        }
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("a private mount tree");
+        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).expect("a private /run");
+        with_engine(test);
+    });
 }
 
 fn is_there(program: &str) -> bool {
@@ -208,10 +226,11 @@ impl Engine {
         let mut files: Vec<String> = contents.programs.iter().copied().flat_map(with_libraries).collect();
         // The C library loads it by name.
         files.extend(["usr/lib/x86_64-linux-gnu/libnss_files.so.2".to_owned()]);
-        files.retain(|file| Path::new("/").join(file).exists());
         files.sort_unstable();
         files.dedup();
         let others: Vec<&str> = contents.trees.iter().map(|tree| tree.trim_start_matches('/')).collect();
+        let is_in_a_tree = |file: &String| others.iter().any(|tree| Path::new(file).starts_with(tree));
+        files.retain(|file| Path::new("/").join(file).exists() && !is_in_a_tree(file));
         add_busybox(&root, |file| files.iter().any(|other| other == file) || others.contains(&file));
         prepare(&root);
         let tar = self.path("image.tar");

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 
 use super::journals::{Journals, Line};
 use super::{Error, output};
+use crate::core::evidence::line;
 use crate::core::evidence::review::Review;
 use crate::core::evidence::review::story::Story;
 
@@ -65,6 +66,22 @@ pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit
         Format::Html => html::write(out, &story, top(500))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the story of a journal's `text`, as `cedarwall review` would.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub(super) fn of_text(out: &mut dyn Write, text: &str, json: bool, coloured: bool) -> io::Result<()> {
+    let mut review = Review::default();
+    for line in text.lines() {
+        match line::read(line) {
+            Some(record) => review.add(&record),
+            None => review.add_unreadable(),
+        }
+    }
+    let story = review.story();
+    if json { output::json(out, &story) } else { text::write(out, &story, 10, coloured) }
 }
 
 fn story(arguments: &Arguments) -> Result<Story, Error> {

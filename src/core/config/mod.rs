@@ -2,6 +2,7 @@
 //! reading of TOML into them.
 
 mod change;
+mod nameservers;
 mod parse;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use wildmatch::WildMatch;
 
 use super::query::{Agent, Client};
 pub use change::Step;
+pub use nameservers::nameservers;
 
 /// Where Docker's engine listens unless configuration says otherwise.
 pub const DOCKER_SOCKET: &str = "/run/docker.sock";

@@ -19,7 +19,7 @@ use self::value::{
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DOCKER_SOCKET, DenyAnswer, Dns, Docker, DockerAgent,
     Evidence, InterfaceName, Journal, LeaseSettings, Mode, NameLimits, PacketVerdict, PolicyMode, PolicySettings,
-    Rotation, TableName, Upstream, Wall,
+    Rotation, TableName, Transport, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 use crate::core::sinkhole;
@@ -77,19 +77,28 @@ impl Config {
     /// Everything that is wrong with it, each with its place. A text that is
     /// not TOML is judged by its syntax alone.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        Self::parse_on_host(file, text, &[])
+    }
+
+    /// The same on a host with these name servers: a gateway asks them where
+    /// the text names no upstream servers.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_on_host(file: &str, text: &str, nameservers: &[SocketAddr]) -> Result<Self, Vec<Problem>> {
         let document = Document::parse(file, text, &TABLES)?;
-        let read = read(&document);
+        let read = read(&document, nameservers);
         document.finish(read)
     }
 }
 
 /// Reads every table, so that every problem is noted, before any missing
 /// value ends the reading.
-fn read(document: &Document<'_>) -> Option<Config> {
+fn read(document: &Document<'_>, nameservers: &[SocketAddr]) -> Option<Config> {
     let wall_table = document.table("wall");
     let sidecar = wall_table.text("mode", keyword([("gateway", false), ("sidecar", true)])).or(false);
     let wall = wall(&wall_table, sidecar);
-    let dns = dns(&document.table("dns"), sidecar);
+    let dns = dns(&document.table("dns"), sidecar, nameservers);
     let policy = policy(&document.table("policy"));
     let lease = lease(&document.table("lease"));
     let docker = docker(document, wall.as_ref());
@@ -112,16 +121,22 @@ fn read(document: &Document<'_>) -> Option<Config> {
     })
 }
 
-fn dns(table: &Table<'_>, sidecar: Option<bool>) -> Option<Dns> {
+fn dns(table: &Table<'_>, sidecar: Option<bool>, nameservers: &[SocketAddr]) -> Option<Dns> {
     let listen = table.texts("listen", listener);
     let listen = if sidecar == Some(false) {
         listen.or_missing("name the addresses the clients ask, e.g. listen = [\"10.77.0.1:53\"]")
     } else {
         listen.or(vec![Spotted { value: SocketAddr::from(([127, 0, 0, 1], 53)), offset: 0 }])
     };
-    let upstream = table
-        .texts("upstream", upstream)
-        .or_missing("name the servers that permitted questions go to, e.g. upstream = [\"udp://192.0.2.53:53\"]");
+    let upstream = table.texts("upstream", upstream);
+    let usual = usual_upstream(nameservers, listen.as_deref().unwrap_or_default());
+    // In a sidecar's namespace they are the clients', and may be the wall itself.
+    let upstream = if usual.is_empty() || sidecar != Some(false) {
+        upstream
+            .or_missing("name the servers that permitted questions go to, e.g. upstream = [\"udp://192.0.2.53:53\"]")
+    } else {
+        upstream.or(usual)
+    };
 
     if let Some(listen) = &listen {
         refuse_empty(table, "listen", listen);
@@ -165,6 +180,19 @@ fn dns(table: &Table<'_>, sidecar: Option<bool>) -> Option<Dns> {
         queries_per_second,
         burst: burst?,
     })
+}
+
+/// The host's own name servers, but for the wall.
+fn usual_upstream(nameservers: &[SocketAddr], listen: &[Spotted<SocketAddr>]) -> Vec<Spotted<Upstream>> {
+    let is_ours = |address: SocketAddr| listen.iter().any(|listener| listener.value == address);
+    let mut usual: Vec<SocketAddr> = Vec::new();
+    for address in nameservers.iter().copied().filter(|address| !is_ours(*address)) {
+        if !usual.contains(&address) {
+            usual.push(address);
+        }
+    }
+    let server = |address| Spotted { value: Upstream { transport: Transport::Udp, address }, offset: 0 };
+    usual.into_iter().map(server).collect()
 }
 
 fn policy(table: &Table<'_>) -> Option<PolicySettings> {

@@ -46,12 +46,6 @@ fn the_default_route_takes_no_network_but_leads_out() {
 }
 
 #[test]
-fn resolv_conf_is_read_as_the_manual_page_says() {
-    let text = "# nameserver 192.0.2.1\n; comment\nsearch example.com\nnameserver 127.0.0.53\n  nameserver\t2001:db8::1 \nnameserver fe80::1%eth0\nnameservers 192.0.2.9\noptions edns0\n";
-    assert_eq!(nameservers(text), ["127.0.0.53:53".parse().unwrap(), "[2001:db8::1]:53".parse().unwrap()]);
-}
-
-#[test]
 fn the_configuration_is_toml_and_survives_odd_paths() {
     let settings = Settings {
         policy: "/srv/a \"quoted\" \\ folder/policies".into(),

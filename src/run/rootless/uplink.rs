@@ -121,7 +121,7 @@ impl Host {
 
 /// Waits until our own network namespace has a way out.
 pub(super) fn wait_for_a_way_out(is_ipv6_expected: bool) -> Result<(), Error> {
-    let there_is = |family: &str| Ok(network::routes(family)?.iter().any(Route::leads_everywhere));
+    let there_is = |family: &str| Ok::<_, Error>(network::routes(family)?.iter().any(Route::leads_everywhere));
     let wait = |family: &str, patience: Duration| -> Result<bool, Error> {
         let deadline = Instant::now() + patience;
         while !there_is(family)? {

@@ -298,6 +298,22 @@ fn an_empty_file_says_all_that_is_missing() {
 }
 
 #[test]
+fn a_gateway_without_upstream_servers_asks_those_of_its_host_but_never_itself() {
+    let without = MINIMAL.replace("upstream = [\"udp://192.0.2.53:53\"]\n", "");
+    let nameservers =
+        ["10.77.0.1:53", "127.0.0.53:53", "192.0.2.1:53", "127.0.0.53:53"].map(|text| text.parse().unwrap());
+    let told = |text: &str| {
+        let config = Config::parse_on_host("c.toml", text, &nameservers).map_err(|problems| problems.len())?;
+        Ok(config.dns.upstream.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(told(&without), Ok(vec!["udp://127.0.0.53:53".to_owned(), "udp://192.0.2.1:53".to_owned()]));
+    assert_eq!(told(MINIMAL), Ok(vec!["udp://192.0.2.53:53".to_owned()]));
+    let sidecar = without.replace("[wall]", "[wall]\nmode = \"sidecar\"");
+    assert_eq!(told(&sidecar), Err(1), "those of its host may be the wall itself");
+    assert!(Config::parse_on_host("c.toml", &without, &nameservers[..1]).is_err());
+}
+
+#[test]
 fn a_thousand_problems_are_not_a_thousand_lines() {
     let text: String = (0..1000).map(|number| format!("k{number} = 1\n")).collect();
     let told = refusals(&text);
