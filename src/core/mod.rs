@@ -29,6 +29,7 @@ pub mod rate;
 pub mod record;
 pub mod rule;
 pub mod screen;
+pub mod search;
 pub mod sightings;
 pub mod sinkhole;
 pub mod statics;
