@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use socket2::{Domain, Socket, Type};
 use support::change::{change, reload};
 use support::client::{addresses, ask, ask_over, ask_tcp, exchange, question, verdict};
 use support::lab::{Lab, UPSTREAM, WALL, enter, eventually, greeter, in_lab};
@@ -113,7 +114,10 @@ fn a_foreign_resolver_answers_as_the_wall_does_and_nothing_arrives_there() {
         for server in [FOREIGN, FOREIGN6, NOWHERE] {
             let resolver = server.parse::<SocketAddr>().unwrap().ip().to_string();
             let denied = wall.event("query.denied", |event| event["resolver"] == resolver.as_str());
-            assert_eq!((denied["agent"].as_str(), denied["hostname"].as_str()), (Some("claude"), Some("telemetry.example.com")));
+            assert_eq!(
+                (denied["agent"].as_str(), denied["hostname"].as_str()),
+                (Some("claude"), Some("telemetry.example.com"))
+            );
             wall.event("query.answered", |event| event["resolver"] == resolver.as_str());
         }
         ask_as(lab, "agent", WALL, "direct.example.com").unwrap();
@@ -142,7 +146,8 @@ fn two_resolvers_that_are_asked_from_one_port_both_answer_under_their_own_addres
         let mut expected = servers.map(ToOwned::to_owned);
         expected.sort();
         assert_eq!(heard, expected, "from port {port}");
-        let mut resolvers: Vec<_> = wall.events("query.denied", 3).iter().map(|event| event["resolver"].to_string()).collect();
+        let mut resolvers: Vec<_> =
+            wall.events("query.denied", 3).iter().map(|event| event["resolver"].to_string()).collect();
         resolvers.sort();
         resolvers.dedup();
         assert_eq!(resolvers.len(), 3, "{resolvers:?}");
@@ -162,10 +167,12 @@ fn ask_from_shell(lab: &Lab, transport: &str, server: &str, name: &str) -> u32 {
     let escaped: String = octets.iter().map(|octet| format!("\\x{octet:02x}")).collect();
     let server: SocketAddr = server.parse().unwrap();
     let (host, port) = (server.ip(), server.port());
-    let script =
-        format!("exec 3<>/dev/{transport}/{host}/{port} && printf '{escaped}' >&3 && read -t 8 -N 1 -u 3 heard; exit $?");
+    let script = format!(
+        "exec 3<>/dev/{transport}/{host}/{port} && printf '{escaped}' >&3 && read -t 8 -N 1 -u 3 heard; exit $?"
+    );
     lab.within("agent", || {
-        let mut shell = Command::new("bash").args(["-c", &script]).env("LC_ALL", "C").stdin(Stdio::null()).spawn().unwrap();
+        let mut shell =
+            Command::new("bash").args(["-c", &script]).env("LC_ALL", "C").stdin(Stdio::null()).spawn().unwrap();
         let id = shell.id();
         assert!(shell.wait().unwrap().success(), "{transport} {server}: no answer");
         id
@@ -336,7 +343,7 @@ fn where_the_captured_arrive_nobody_gets_by_asking_for_it() {
         // Nothing but a SYN begins a captured connection.
         let denied = counter("denied_other");
         lab.within("agent", || {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::RAW, Some(6.into())).unwrap();
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(6.into())).unwrap();
             let segment = [0x9c, 0x40, 0, 53, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0];
             socket.send_to(&segment, &FOREIGN.parse::<SocketAddr>().unwrap().into()).unwrap();
         });
@@ -407,7 +414,8 @@ fn a_protected_table_and_an_auditing_one_capture_as_well() {
     in_lab(|lab| {
         let foreign = internet();
         let asked = foreign.each_ref().map(|server| server.asked().len());
-        let setup = Setup { wall: "protect = true", policy_lines: "watch = false\nmode = \"audit\"", ..Setup::default() };
+        let setup =
+            Setup { wall: "protect = true", policy_lines: "watch = false\nmode = \"audit\"", ..Setup::default() };
         let wall = Wall::start(lab, &setup);
         for server in [FOREIGN, FOREIGN6] {
             let reply = ask_as(lab, "agent", server, "telemetry.example.com").unwrap();
@@ -490,12 +498,14 @@ fn a_forged_source_is_dropped_before_it_is_captured() {
     in_lab(|lab| {
         internet();
         let _wall = Wall::start(lab, &Setup::default());
-        run("ip", &["netns", "exec", "agent", "sysctl", "-q", "-w", "net.ipv4.ip_nonlocal_bind=1"]);
         let (captured, spoofed, made) = (counter("captured_dns"), counter("denied_spoof"), flow_count());
         lab.within("agent", || {
             let wire = question("api.example.com", RecordType::A).to_vec().unwrap();
             for source in ["10.77.1.2:0", "203.0.113.50:0"] {
-                UdpSocket::bind(source).unwrap().send_to(&wire, FOREIGN).unwrap();
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+                socket.set_ip_transparent_v4(true).unwrap();
+                socket.bind(&source.parse::<SocketAddr>().unwrap().into()).unwrap();
+                socket.send_to(&wire, &FOREIGN.parse::<SocketAddr>().unwrap().into()).unwrap();
             }
         });
         eventually("both are dropped", SECOND, || counter("denied_spoof") == spoofed + 2);
@@ -509,7 +519,8 @@ fn a_forged_source_is_dropped_before_it_is_captured() {
 fn every_other_address_of_the_host_answers_too() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, |asked, query| {
-            let records = if asked.kind == RecordType::A { vec![address(query, 300, "203.0.113.7")] } else { Vec::new() };
+            let records =
+                if asked.kind == RecordType::A { vec![address(query, 300, "203.0.113.7")] } else { Vec::new() };
             wire(&answer(query, records))
         });
         let _wall = Wall::start(lab, &Setup::default());

@@ -31,7 +31,8 @@ mod tests {
         for name in ["corp.example.com", "api.example.com.corp.example.com", "internal", "api.internal"] {
             assert!(is_explained(name, Reason::NotPermitted) && is_explained(name, Reason::Forbidden), "{name}");
         }
-        for name in ["example.com", "notcorp.example.com", "corp.example.com.evil.example", "xinternal", "internal.com"] {
+        for name in ["example.com", "notcorp.example.com", "corp.example.com.evil.example", "xinternal", "internal.com"]
+        {
             assert!(!is_explained(name, Reason::NotPermitted), "{name}");
         }
         assert!(!explains(&[], "api.internal", &Denial::by_default(Reason::NotPermitted)));

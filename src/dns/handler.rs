@@ -22,9 +22,9 @@ use crate::core::config::{DenyAnswer, Dns, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
+use crate::core::name::Name;
 use crate::core::process::{Ends, Traced};
 use crate::core::query::{Client, Protocol, Query, RecordKind};
-use crate::core::name::Name;
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
 use crate::core::search;
@@ -147,13 +147,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         self.sinkhole.clone()
     }
 
-    async fn respond(
-        &self,
-        request: &Request<'_>,
-        reply: Reply<'_>,
-        ends: Ends,
-        resolver: Option<IpAddr>,
-    ) -> Vec<u8> {
+    async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, ends: Ends, resolver: Option<IpAddr>) -> Vec<u8> {
         let started = Instant::now();
         let client = Client::new(ends.client.ip());
         if request.edns.is_some_and(|edns| edns.version > 0) {

@@ -95,7 +95,8 @@ impl Waiting {
     }
 
     fn wall(&mut self, running: &Wall, wanted: Wall) -> Wall {
-        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second, log_group, dns_capture } = wanted;
+        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second, log_group, dns_capture } =
+            wanted;
         let is_other_mode = running.mode.is_sidecar() != mode.is_sidecar();
         let name = if is_other_mode { "wall.mode" } else { "wall.interfaces" };
         let is_other_port = running.dns_capture.is_some() && dns_capture.is_some();
@@ -186,7 +187,10 @@ agent = "claude"
     fn what_can_change_while_the_daemon_runs_does() {
         let changes = [
             ("192.0.2.53", "192.0.2.54"),
-            ("[dns]", "[dns]\ndeny = \"refused\"\ndeny_ttl = \"1s\"\nupstream_timeout = \"1s\"\ncache_entries = 1\nsearch = [\"corp.example.com\"]"),
+            (
+                "[dns]",
+                "[dns]\ndeny = \"refused\"\ndeny_ttl = \"1s\"\nupstream_timeout = \"1s\"\ncache_entries = 1\nsearch = [\"corp.example.com\"]",
+            ),
             (
                 "[policy]",
                 "[policy]\npath = \"other\"\ncatch_all_forbid = \"default-deny\"\nwatch = false\nmode = \"audit\"",

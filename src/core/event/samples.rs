@@ -167,7 +167,9 @@ pub(crate) fn more() -> Vec<Event> {
 fn captured(mut event: Event) -> Option<Event> {
     let resolver = Some("192.0.2.53".parse().unwrap());
     match &mut event {
-        Event::QueryAnswered { subject, .. } | Event::QueryEmpty { subject, .. } | Event::QueryDenied { subject, .. } => {
+        Event::QueryAnswered { subject, .. }
+        | Event::QueryEmpty { subject, .. }
+        | Event::QueryDenied { subject, .. } => {
             (subject.resolver, subject.search) = (resolver, subject.agent.is_some());
         }
         Event::QueryFailed { subject, .. } => subject.resolver = resolver,

@@ -451,7 +451,8 @@ async fn what_a_search_list_made_never_exists_whatever_denied_names_get() {
         let meant = wall.ask(&query("telemetry.example.net.", RecordType::A)).await;
         assert_eq!(meant.metadata.response_code == ResponseCode::NXDomain, deny == DenyAnswer::Nxdomain);
         let told = wall.events.0.lock().unwrap().clone();
-        let marked: Vec<_> = told.iter().map(|event| matches!(event, Event::QueryDenied { subject, .. } if subject.search)).collect();
+        let marked: Vec<_> =
+            told.iter().map(|event| matches!(event, Event::QueryDenied { subject, .. } if subject.search)).collect();
         assert_eq!(marked, [true, true, false]);
     }
     // The gate of these tests permits what is below example.com.

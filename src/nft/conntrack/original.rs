@@ -61,10 +61,7 @@ impl Table {
 /// The direction from us to the client.
 fn tuple(ends: Ends) -> Vec<Tuple> {
     vec![
-        Tuple::Ip(vec![
-            IPTuple::SourceAddress(ends.server.ip()),
-            IPTuple::DestinationAddress(ends.client.ip()),
-        ]),
+        Tuple::Ip(vec![IPTuple::SourceAddress(ends.server.ip()), IPTuple::DestinationAddress(ends.client.ip())]),
         Tuple::Proto(vec![
             ProtoTuple::Protocol(ends.protocol.number().into()),
             ProtoTuple::SourcePort(ends.server.port()),

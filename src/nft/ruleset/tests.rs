@@ -140,7 +140,8 @@ fn nothing_is_captured_where_it_is_off_or_the_family_has_no_address() {
     assert!(nothing(&rendered(|text| text)) && nothing(&rendered(sidecar)));
     let four = rendered(|text| capturing(text.replace(", \"[fd77::1]:53\"", "")));
     assert!(four.contains("dnat ip to 10.77.0.1:1054") && !four.contains("dnat ip6 to"), "{four}");
-    let other = rendered(|text| capturing(text.replace("[wall]", "[wall]\ntable = \"wall_2\"\ndns_capture_port = 2053")));
+    let other =
+        rendered(|text| capturing(text.replace("[wall]", "[wall]\ntable = \"wall_2\"\ndns_capture_port = 2053")));
     assert!(other.contains("add rule inet wall_2 capturing meta nfproto ipv4 jump bounded"), "{other}");
     assert!(other.contains("dnat ip to 10.77.0.1:2053") && !other.contains("table inet cedarwall {"), "{other}");
 }
