@@ -62,6 +62,7 @@ fn arrived() -> u64 {
 
 /// The wall's own upstream server, and two that would say something else.
 fn internet() -> [Upstream; 2] {
+    run("ip", &["-n", "internet", "address", "add", "2001:db8:2::99/128", "dev", "lo", "nodad"]);
     Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
     [FOREIGN, FOREIGN6].map(|address| Upstream::start(address, plain(300, "203.0.113.66", "2001:db8:2::66")))
 }
