@@ -16,7 +16,7 @@ ISOLATED := unshare --net $(if $(filter 0,$(shell id -u)),,--user --map-root-use
 # How long `make fuzz` searches, for each kind of input.
 FUZZ_SECONDS ?= 180
 
-.PHONY: help demo test check fuzz build packages
+.PHONY: help demo test check fuzz build packages checkers
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: packages ## Build, and tell the story on a real kernel, each step checked
 	$(CARGO) build --release --locked
 	target/release/cedarwall demo
 
-test: packages ## Run every test: unit, property, and on the real kernel (as root)
+test: packages checkers ## Run every test: unit, property, and on the real kernel (as root)
 	$(CARGO) test --locked
 
 check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
@@ -59,6 +59,10 @@ build: packages ## Build the release binary
 
 packages:
 	@sh .ci/packages
+
+# What checks the examples: pinned, once, into target/tools.
+checkers: packages
+	@sh .ci/checkers/install
 
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --locked --root $(TOOLS) --version 0.20.2 cargo-deny

@@ -90,13 +90,17 @@ pub fn advise(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
-    advice.extend(advise_mode(&config.wall.mode));
+    advice.extend(advise_mode(config));
     advice
 }
 
-fn advise_mode(mode: &Mode) -> Vec<String> {
-    match mode {
-        Mode::Gateway { interfaces } => interfaces.iter().flat_map(advise_gateway).collect(),
+fn advise_mode(config: &Config) -> Vec<String> {
+    match &config.wall.mode {
+        Mode::Gateway { interfaces } => {
+            let is_guarded =
+                |interface| config.docker.as_ref().is_some_and(|docker| docker.bridges.contains(interface));
+            interfaces.iter().flat_map(|interface| advise_gateway(interface, is_guarded(interface))).collect()
+        }
         Mode::Sidecar { .. } if nix::unistd::geteuid().is_root() => vec![
             "in sidecar mode the daemon runs as root: a workload that is root, too, can use the daemon's way to its \
              upstream servers; give the daemon a user of its own, or use gateway mode"
@@ -122,7 +126,7 @@ pub fn identity() -> Identity {
     Identity { uid: nix::unistd::geteuid().as_raw(), cgroup: own_cgroup() }
 }
 
-fn advise_gateway(interface: &InterfaceName) -> Vec<String> {
+fn advise_gateway(interface: &InterfaceName, is_guarded: bool) -> Vec<String> {
     let name = interface.as_str();
     if nix::net::if_::if_nametoindex(name).is_err() {
         return vec![format!(
@@ -139,7 +143,7 @@ fn advise_gateway(interface: &InterfaceName) -> Vec<String> {
             "IPv4 forwarding is off on {name}, so even permitted traffic goes nowhere; sysctl -w net.ipv4.ip_forward=1"
         ));
     }
-    if Path::new("/sys/class/net").join(name).join("bridge").exists() {
+    if !is_guarded && Path::new("/sys/class/net").join(name).join("bridge").exists() {
         advice.push(format!(
             "{name} is a bridge: clients on it reach each other directly, below these rules; give each client a \
              network of its own, or isolate the bridge's ports (bridge link set dev PORT isolated on)"

@@ -297,8 +297,13 @@ struct Storm(std::process::Child);
 
 impl Storm {
     fn of(deeds: &[String]) -> Self {
+        Self::with_lulls("0", deeds)
+    }
+
+    /// With a lull of so many seconds after each round.
+    fn with_lulls(seconds: &str, deeds: &[String]) -> Self {
         let lines: Vec<_> = deeds.iter().map(|deed| format!("nft '{deed}' 2>/dev/null")).collect();
-        let script = format!("while :; do {}; done", lines.join("; "));
+        let script = format!("while :; do {}; sleep {seconds}; done", lines.join("; "));
         Self(
             Command::new("setpriv")
                 .args(["--pdeathsig", "KILL", "--", "sh", "-c", &script])
@@ -351,10 +356,10 @@ fn in_a_storm_of_commits_every_answer_is_open_and_in_the_end_the_table_is_right(
             now[..4] == before[..4] && now[5..] == before[5..] && now[4].len() == before[4].len() + count
         });
 
-        // And the table itself goes, again and again.
+        // And the table itself goes, again and again; loading it takes a lull.
         let structure = run("nft", &["-t", "list", "ruleset"]);
-        let running =
-            Storm::of(&["delete table inet cedarwall".into(), "insert rule inet cedarwall leaving accept".into()]);
+        let deeds = ["delete table inet cedarwall".into(), "insert rule inet cedarwall leaving accept".into()];
+        let running = Storm::with_lulls("0.2", &deeds);
         let again = answered(160, &|_| true);
         drop(running);
         eventually("the table is right", 5 * SECOND, || {

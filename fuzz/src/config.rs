@@ -2,6 +2,7 @@
 
 use cedarwall::core::config::{Config, Mode};
 use cedarwall::core::problem::Problem;
+use cedarwall::core::roster::Roster;
 use cedarwall::nft::ruleset::{self, Identity};
 
 /// Longer ones only take longer.
@@ -30,7 +31,7 @@ pub fn examine(input: &[u8]) {
         assert!(!word.is_empty() && word.bytes().all(|octet| octet.is_ascii_graphic()), "{word:?}");
         assert!(!word.contains(['"', '\\', ';', '{', '}', '#', '$']), "{word:?} could be a rule");
     }
-    let rules = ruleset::render(&config, &Identity { uid: 0, cgroup: None });
+    let rules = ruleset::render(&config, &Identity { uid: 0, cgroup: None }, &Roster::default());
     assert_eq!(rules.matches('{').count(), rules.matches('}').count());
     assert_eq!(rules.matches('"').count() % 2, 0);
 }

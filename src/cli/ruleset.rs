@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Error;
+use crate::core::roster::Roster;
 use crate::{config_file, host, nft};
 
 /// Print the nftables ruleset that `serve` would load
@@ -25,6 +26,6 @@ pub(super) struct Arguments {
 pub(super) fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<ExitCode, Error> {
     let config = config_file::read(&arguments.config).map_err(|error| Error::said(error.to_string()))?;
     let config = host::complete(config);
-    out.write_all(nft::ruleset::render(&config, &host::identity()).as_bytes())?;
+    out.write_all(nft::ruleset::render(&config, &host::identity(), &Roster::default()).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,7 @@
 //! Who is asking: the clients known now, for those who answer.
 
+pub mod docker;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;

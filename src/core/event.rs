@@ -258,6 +258,34 @@ pub enum Event {
         /// How many lines are missing.
         lines: u64,
     },
+    /// A container has come whose questions and packets are an agent's.
+    ContainerKnown(ContainerTold),
+    /// A container that was known has gone, or acts as somebody else; what was
+    /// open for it is closed.
+    ContainerGone(ContainerTold),
+    /// A container is on a walled network, and acts as nobody: all it asks is
+    /// denied.
+    ContainerUnknown {
+        /// Which.
+        container: ContainerTold,
+        /// Why.
+        why: String,
+    },
+    /// The engine of the containers does not answer any more: those that are
+    /// known stay, and nobody new is.
+    EngineLost {
+        /// Its socket.
+        path: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// The engine of the containers answers.
+    EngineFound {
+        /// Its socket.
+        path: String,
+        /// Containers on walled networks.
+        containers: usize,
+    },
     /// A cap was met; told at most once a second for each cap and client.
     CapReached(Reached),
     /// The daemon stopped; the default drop stands.
@@ -303,6 +331,19 @@ pub struct LeaseTold {
     pub seconds: u64,
 }
 
+/// A container on a walled network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerTold {
+    /// The engine's name for it.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// The principal, if it acts as one.
+    pub agent: Option<Agent>,
+    /// Its addresses on walled networks.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// From where to where a packet was to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
@@ -335,7 +376,7 @@ impl<R: Report> Report for std::sync::Arc<R> {
 
 impl Event {
     /// The [code](Self::code) of each kind of event.
-    pub const CODES: [&str; 29] = [
+    pub const CODES: [&str; 34] = [
         "query.answered",
         "query.empty",
         "query.denied",
@@ -365,6 +406,11 @@ impl Event {
         "stream.lost",
         "cap.reached",
         "daemon.stopped",
+        "container.known",
+        "container.gone",
+        "container.unknown",
+        "engine.lost",
+        "engine.found",
     ];
 
     /// A stable word for each kind of event.
@@ -397,6 +443,11 @@ impl Event {
             Self::TableRepaired { .. } => "table.repaired",
             Self::JournalLost { .. } => "journal.lost",
             Self::StreamLost { .. } => "stream.lost",
+            Self::ContainerKnown(_) => "container.known",
+            Self::ContainerGone(_) => "container.gone",
+            Self::ContainerUnknown { .. } => "container.unknown",
+            Self::EngineLost { .. } => "engine.lost",
+            Self::EngineFound { .. } => "engine.found",
             Self::CapReached(_) => "cap.reached",
             Self::Stopped { .. } => "daemon.stopped",
         }

@@ -21,12 +21,12 @@ pub struct Identities(HashMap<Client, Identity>);
 
 impl Identities {
     /// The clients that `entries` name.
-    pub fn new(entries: &[ClientEntry]) -> Self {
+    pub fn new<'a>(entries: impl IntoIterator<Item = &'a ClientEntry>) -> Self {
         let identity =
             |entry: &ClientEntry| Identity { agent: entry.agent.clone(), addresses: Arc::clone(&entry.addresses) };
         let each =
             |entry: &ClientEntry| entry.addresses.iter().map(|&client| (client, identity(entry))).collect::<Vec<_>>();
-        Self(entries.iter().flat_map(each).collect())
+        Self(entries.into_iter().flat_map(each).collect())
     }
 
     /// Who asks from the address of `client`; `None` for a stranger.

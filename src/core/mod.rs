@@ -27,6 +27,7 @@ pub mod question;
 pub mod ranges;
 pub mod rate;
 pub mod record;
+pub mod roster;
 pub mod rule;
 pub mod screen;
 pub mod search;

@@ -8,6 +8,7 @@
 mod adoption;
 mod audit;
 mod background;
+mod containers;
 mod exposure;
 mod house;
 mod naming;
@@ -37,6 +38,7 @@ use tokio::time::timeout;
 
 use self::adoption::Adoption;
 use self::background::Background;
+use self::containers::Containers;
 use self::exposure::Exposures;
 use self::house::{DaemonHouse, Insight};
 use self::naming::Naming;
@@ -50,6 +52,7 @@ use self::traffic::TrafficTeller;
 use self::witness::Witness;
 use crate::attribution::{self, Tracer};
 use crate::clients::Clients;
+use crate::clients::docker::Engine;
 use crate::control::{self, ControlSocket};
 use crate::core::config::{Config, Mode, PolicyMode, PolicySettings};
 use crate::core::event::{Event, Report};
@@ -148,7 +151,18 @@ async fn stand(
     journal.report(policy_event(config, &loaded));
 
     let protect = config.wall.protect && protect::is_possible();
-    let wall = adopt::stand(config, &host::identity(), protect)?;
+    let (rules, agents) =
+        watch::channel(config.docker.as_ref().map(|docker| docker.agents.clone()).unwrap_or_default());
+    let (engine, roster) = match config.docker.clone() {
+        Some(settings) => {
+            let (engine, roster) = Engine::start(settings, agents).await;
+            (Some(engine), roster)
+        }
+        None => (None, watch::channel(Arc::default()).1),
+    };
+    let containers = Containers::new(roster, rules);
+    let first_containers = containers.known().clone();
+    let wall = adopt::stand(config, &host::identity(), containers.known(), protect)?;
     let adoption = Adoption::of(config, &wall.adopted);
     let setup = Setup {
         table: config.wall.table.clone(),
@@ -157,8 +171,9 @@ async fn stand(
         settings: config.lease,
         mode: config.wall.mode.clone(),
         protect,
+        members: nft::members::of(config, containers.known()),
     };
-    let identities = Arc::new(Identities::new(&config.clients));
+    let identities = Arc::new(Identities::new(containers.known().entries().chain(&config.clients)));
     let clients = Clients::new(Arc::clone(&identities));
     let principals = Principals::new(clients.clone(), config.wall.mode.is_sidecar());
     let firewall = Firewall::start(setup, wall.adopted, Naming::new(principals.clone(), Arc::clone(journal)))?;
@@ -202,6 +217,7 @@ async fn stand(
         background,
         journal: Arc::clone(journal),
         service: service.clone(),
+        containers,
     };
     let present = Present::first(config, policy, fingerprint);
     let (mut reloader, reloading) = Reloader::new(file.to_owned(), present, parts);
@@ -225,6 +241,8 @@ async fn stand(
     let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
     let mut reloader = tokio::spawn(reloader.run(hangup));
     journal.report(up_event(config));
+    containers::tell_first(journal, &first_containers);
+    let _engine = engine.map(|engine| OnDrop(tokio::spawn(engine.follow(Arc::clone(journal)))));
     let _readiness = OnDrop(tokio::spawn(become_ready(forwarder, service.clone(), reloading)));
 
     let cause = tokio::select! {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::audit;
 use super::background::Background;
+use super::containers::Containers;
 use super::reading::{self, Found, Present, Unusable, Usable, What};
 use super::service::ServiceManager;
 use super::standing::{Reloading, Standing};
@@ -54,14 +55,15 @@ pub(super) struct Parts {
     pub(super) background: Background,
     pub(super) journal: Arc<Journal>,
     pub(super) service: ServiceManager,
+    pub(super) containers: Containers,
 }
 
 /// The task that reads configuration and policy again when it is told to or
 /// when they change, and looks after what the policy opens by itself.
 pub(super) struct Reloader {
     file: PathBuf,
-    present: Present,
-    parts: Parts,
+    pub(super) present: Present,
+    pub(super) parts: Parts,
     standing: Arc<Standing>,
     requests: mpsc::Receiver<oneshot::Sender<ReloadReport>>,
     watch: Arc<Mutex<Watch>>,
@@ -141,6 +143,7 @@ impl Reloader {
                     // Whoever asked may have gone.
                     let _ = reply.send(report);
                 }
+                Ok(()) = self.parts.containers.changed() => self.enlist().await,
                 () = changed.notified() => self.quiet.disturb(Instant::now()),
                 () = sleep_until(complete), if self.quiet.until().is_some() => drop(self.reload(Cause::Change).await),
                 () = sleep_until(renewal), if self.renewal.is_some() => self.renew().await,
@@ -233,7 +236,7 @@ impl Reloader {
         // The rules look at the configuration only where nothing is denied, and
         // otherwise stay as they were loaded.
         let audits = [former.running.policy.mode, config.policy.mode].contains(&PolicyMode::Audit);
-        let rules = audits.then(|| nft::ruleset::render(&config, &host::identity()));
+        let rules = audits.then(|| nft::ruleset::render(&config, &host::identity(), self.parts.containers.known()));
 
         let waiting: Vec<_> = waiting.into_iter().map(ToOwned::to_owned).collect();
         let mut report = ReloadReport {
@@ -255,6 +258,7 @@ impl Reloader {
             let (path, policies) = (report.policy.clone(), report.policies);
             self.parts.journal.report(Event::PolicyLoaded { path, policies, warnings });
         }
+        self.parts.containers.go_by(&config);
         self.standing.load(config, waiting);
 
         match self.enforce(in_force, rules).await {
@@ -285,9 +289,11 @@ impl Reloader {
     }
 
     /// Policy, clients and ranges: from here on, queries are judged by them.
-    fn replace_law(&self, config: &Config, policy: Arc<Policy>) -> Arc<InForce> {
+    pub(super) fn replace_law(&self, config: &Config, policy: Arc<Policy>) -> Arc<InForce> {
         let Parts { in_force, clients, background, .. } = &self.parts;
-        let identities = Arc::new(Identities::new(&config.clients));
+        // What the configuration says of an address counts.
+        let entries = self.parts.containers.known().entries().chain(&config.clients);
+        let identities = Arc::new(Identities::new(entries));
         let now = Arc::new(InForce {
             policy,
             identities: Arc::clone(&identities),
@@ -307,7 +313,11 @@ impl Reloader {
     ///
     /// # Errors
     /// When the kernel does not hold it afterwards.
-    async fn enforce(&mut self, in_force: Arc<InForce>, rules: Option<String>) -> Result<Closed, nft::Error> {
+    pub(super) async fn enforce(
+        &mut self,
+        in_force: Arc<InForce>,
+        rules: Option<String>,
+    ) -> Result<Closed, nft::Error> {
         let clients = in_force.identities.iter().map(|(client, _)| client.address()).collect();
         self.parts.firewall.set_terms(self.present.running.lease, clients).await?;
         let holdings = self.parts.firewall.supersede(in_force.generation).await?;
@@ -338,7 +348,7 @@ impl Reloader {
         })
     }
 
-    fn tell(&self, closed: Closed) {
+    pub(super) fn tell(&self, closed: Closed) {
         let Closed { leases, elements, flows } = closed;
         if leases + elements + flows > 0 {
             self.parts.journal.report(Event::PolicyRevoked { leases, elements, flows });

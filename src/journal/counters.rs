@@ -209,6 +209,11 @@ impl Counters {
             | Event::TableAdopted { .. }
             | Event::JournalLost { .. }
             | Event::StreamLost { .. }
+            | Event::ContainerKnown(_)
+            | Event::ContainerGone(_)
+            | Event::ContainerUnknown { .. }
+            | Event::EngineLost { .. }
+            | Event::EngineFound { .. }
             | Event::Stopped { .. } => {}
         }
     }

@@ -10,7 +10,7 @@ use serde_json::ser::Formatter;
 
 use crate::core::cap::Reached;
 use crate::core::decision::PolicyId;
-use crate::core::event::{Event, EventId, Flow, LeaseTold, Subject};
+use crate::core::event::{ContainerTold, Event, EventId, Flow, LeaseTold, Subject};
 use crate::core::printable;
 use crate::core::process::Traced;
 use crate::core::query::{Agent, Client};
@@ -156,6 +156,24 @@ impl fmt::Display for Spoken<'_> {
                 write!(formatter, " met the cap {} {count} times", cap.code())
             }
             Event::Stopped { cause } => write!(formatter, "stopped by {cause}; the default drop stands"),
+            Event::ContainerKnown(told) => {
+                write!(formatter, "container {} is known", Contained(told))?;
+                listed(formatter, " as ", told.agent.iter())
+            }
+            Event::ContainerGone(told) => {
+                write!(formatter, "container {} is gone, and what was open for it closed", Contained(told))
+            }
+            Event::ContainerUnknown { container, why } => {
+                write!(formatter, "container {} acts as nobody: {}", Contained(container), why.escape_debug())
+            }
+            Event::EngineLost { path, problem } => write!(
+                formatter,
+                "the engine at {path} does not answer: {}; the containers that are known stay, and nobody new is",
+                problem.escape_debug()
+            ),
+            Event::EngineFound { path, containers } => {
+                write!(formatter, "the engine at {path} answers: {containers} containers on walled networks")
+            }
         }
     }
 }
@@ -192,6 +210,15 @@ impl fmt::Display for Told<'_> {
         listed(formatter, " = ", addresses.iter())?;
         listed(formatter, " on ", openings.iter())?;
         if *seconds > 0 { write!(formatter, " for {seconds}s") } else { Ok(()) }
+    }
+}
+
+struct Contained<'a>(&'a ContainerTold);
+
+impl fmt::Display for Contained<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0.name.escape_debug())?;
+        listed(formatter, " at ", self.0.addresses.iter())
     }
 }
 

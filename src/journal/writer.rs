@@ -164,6 +164,8 @@ fn tell(event: &Event) {
         | Event::PacketsLost { .. }
         | Event::AuditMode { .. }
         | Event::CapReached(_)
+        | Event::ContainerUnknown { .. }
+        | Event::EngineLost { .. }
         | Event::StreamLost { .. }
         | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
@@ -183,6 +185,9 @@ fn tell(event: &Event) {
         | Event::PacketsSummarised { .. }
         | Event::TableAdopted { .. }
         | Event::WallUp { .. }
+        | Event::ContainerKnown(_)
+        | Event::ContainerGone(_)
+        | Event::EngineFound { .. }
         | Event::Stopped { .. } => tracing::info!("{line}"),
         // The answer to the question has said so already.
         Event::LeaseOpened(_) | Event::LeaseRefreshed(_) | Event::LeaseExpired(_) | Event::TrafficCounted { .. } => {

@@ -19,6 +19,7 @@ use super::{Error, carried, clock, install, protect, reading, renewal};
 use crate::core::config::{Config, LeaseSettings, TableName};
 use crate::core::ledger::Ledger;
 use crate::core::ledger::adopted::{Remembered, Standing};
+use crate::core::roster::Roster;
 use crate::core::statics::{StaticLedger, Term};
 use crate::core::time::Moment;
 
@@ -73,9 +74,9 @@ impl Adopted {
 /// # Errors
 /// When the kernel cannot be read, or does not take the ruleset. What stood
 /// stands then.
-pub fn stand(config: &Config, identity: &Identity, protect: bool) -> Result<Wall, Error> {
+pub fn stand(config: &Config, identity: &Identity, roster: &Roster, protect: bool) -> Result<Wall, Error> {
     let table = &config.wall.table;
-    let ruleset = ruleset::render(config, identity);
+    let ruleset = ruleset::render(config, identity, roster);
     let (memory, remembered) = Memory::recall(&memory::beside(&config.control.socket));
     // Before the kernel is asked how long things last, so that nothing lasts
     // longer here than there.
@@ -92,7 +93,7 @@ pub fn stand(config: &Config, identity: &Identity, protect: bool) -> Result<Wall
         let loaded = protect::install(table, &ruleset, protect)?;
         return Ok(Wall { ruleset, loaded, adopted });
     }
-    match compared::step(config, identity, &ruleset, protect, unexplained == 0) {
+    match compared::step(config, identity, roster, &ruleset, protect, unexplained == 0) {
         Step::Keep => {
             protect::remove_bridge(table)?;
             let loaded = install::read_back(table, &ruleset)?;

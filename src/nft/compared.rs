@@ -12,12 +12,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::process::Command;
 
-use super::ruleset::Identity;
+use super::ruleset::{FAMILIES, Identity};
 use super::{Error, install, listing, protect, ruleset};
 use crate::core::config::{Config, TableName};
+use crate::core::roster::Roster;
 
-/// The families of the tables there may be.
-const FAMILIES: [&str; 2] = ["inet", "netdev"];
 /// What the sets are called whose elements come and go.
 const CHANGING: [&str; 10] =
     ["lease", "static", "denied", "would_deny", "refused", "traffic", "begun", "asking", "telling", "capturing"];
@@ -38,10 +37,17 @@ pub(super) enum Step {
 /// How to get from what the kernel holds to the `ruleset` of `config`. Unless
 /// it `may_be_kept`, it is loaded again even where it is the same. A table that
 /// is to be protected is of another kind, and `nft` cannot change it so.
-pub(super) fn step(config: &Config, identity: &Identity, ruleset: &str, protect: bool, may_be_kept: bool) -> Step {
+pub(super) fn step(
+    config: &Config,
+    identity: &Identity,
+    roster: &Roster,
+    ruleset: &str,
+    protect: bool,
+    may_be_kept: bool,
+) -> Step {
     let mut beside = config.clone();
     beside.wall.table = config.wall.table.beside();
-    let compared = compare(config, &beside, identity, ruleset, protect, may_be_kept);
+    let compared = compare(config, &beside, identity, roster, ruleset, protect, may_be_kept);
     let step = compared.unwrap_or_else(|error| {
         tracing::debug!("the whole ruleset is loaded: {error}");
         Step::Whole
@@ -57,11 +63,12 @@ fn compare(
     config: &Config,
     beside: &Config,
     identity: &Identity,
+    roster: &Roster,
     ruleset: &str,
     protect: bool,
     may_be_kept: bool,
 ) -> Result<Step, Error> {
-    install::apply(&ruleset::dormant(&ruleset::render(beside, identity)))?;
+    install::apply(&ruleset::dormant(&ruleset::render(beside, identity, roster)))?;
     let table = &config.wall.table;
     let (mut is_same, mut changes, mut text) = (may_be_kept, String::new(), ruleset.to_owned());
     for family in FAMILIES {
@@ -70,7 +77,7 @@ fn compare(
         if protect && !found.drop_flags(&["owner", "persist"]) {
             is_same = false;
         }
-        is_same = is_same && found == wanted && are_filled_alike(table, &beside.wall.table, &wanted)?;
+        is_same = is_same && found == wanted && are_filled_alike(family, table, &beside.wall.table, &wanted)?;
         if found == Listing::default() {
             continue;
         }
@@ -86,10 +93,10 @@ fn compare(
 }
 
 /// Whether the sets that the configuration fills hold the same.
-fn are_filled_alike(table: &TableName, beside: &TableName, wanted: &Listing) -> Result<bool, Error> {
+fn are_filled_alike(family: &str, table: &TableName, beside: &TableName, wanted: &Listing) -> Result<bool, Error> {
     let sets = wanted.blocks.keys().filter_map(|header| header.strip_prefix("set "));
     for set in sets.filter(|set| !CHANGING.iter().any(|changing| set.starts_with(changing))) {
-        if listing::elements(table, set)? != listing::elements(beside, set)? {
+        if listing::elements_of(family, table, set)? != listing::elements_of(family, beside, set)? {
             return Ok(false);
         }
     }

@@ -13,9 +13,11 @@ use crate::core::config::TableName;
 use crate::core::packet::Way;
 use crate::core::query::Client;
 
-/// `NFNL_SUBSYS_NFTABLES`, `NFPROTO_INET`.
+/// `NFNL_SUBSYS_NFTABLES`, `NFPROTO_INET`, `NFPROTO_BRIDGE`, `NFPROTO_ARP`.
 const NFTABLES: u8 = 10;
 const INET: u8 = 1;
+const BRIDGE: u8 = 7;
+const ARP: u8 = 3;
 /// `NFT_MSG_*`.
 const NEW_ELEMENT: u8 = 12;
 const GET_ELEMENT: u8 = 13;
@@ -58,13 +60,22 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// The named counters of table `inet` `table`, by name.
+/// The named counters of table `inet` `table`, by name. Where there are tables
+/// of the same name for the frames of bridges, theirs of the same name are added.
 ///
 /// # Errors
 /// When the kernel does not say; `ENOENT` if there is no such table.
 pub fn counters(table: &TableName) -> io::Result<BTreeMap<String, Count>> {
     let attributes = [(OBJECT_TABLE, name(table.as_str())), (OBJECT_TYPE, COUNTER.to_be_bytes().to_vec())];
-    dump(GET_OBJECT, &attributes, counters_in)
+    let mut counters = dump(INET, GET_OBJECT, &attributes, counters_in)?;
+    for family in [BRIDGE, ARP] {
+        for (name, count) in dump(family, GET_OBJECT, &attributes, counters_in).unwrap_or_default() {
+            let sum = counters.entry(name).or_default();
+            sum.packets += count.packets;
+            sum.bytes += count.bytes;
+        }
+    }
+    Ok(counters)
 }
 
 /// What was counted of each way in a set whose key is client . address .
@@ -90,7 +101,7 @@ pub fn addresses(table: &TableName, set: &str) -> io::Result<BTreeMap<IpAddr, Co
 
 fn elements<K: Ord>(table: &TableName, set: &str, key: impl Fn(&[u8]) -> Option<K>) -> io::Result<BTreeMap<K, Count>> {
     let attributes = [(LIST_TABLE, name(table.as_str())), (LIST_SET, name(set))];
-    dump(GET_ELEMENT, &attributes, |message, found| {
+    dump(INET, GET_ELEMENT, &attributes, |message, found| {
         for (octets, count) in elements_in(message)? {
             found.extend(key(octets).map(|key| (key, count)));
         }
@@ -101,11 +112,12 @@ fn elements<K: Ord>(table: &TableName, set: &str, key: impl Fn(&[u8]) -> Option<
 /// One dump. While somebody changes the ruleset all the time, an element may
 /// be missing from it, and no count is wrong.
 fn dump<K: Ord>(
+    family: u8,
     kind: u8,
     attributes: &[(u16, Vec<u8>)],
     read: impl Fn(&Message<'_>, &mut BTreeMap<K, Count>) -> Result<(), Unreadable>,
 ) -> io::Result<BTreeMap<K, Count>> {
-    let question = request(NFTABLES, kind, NLM_F_REQUEST | NLM_F_DUMP, INET, attributes);
+    let question = request(NFTABLES, kind, NLM_F_REQUEST | NLM_F_DUMP, family, attributes);
     let mut found = BTreeMap::new();
     for _ in 0..ATTEMPTS {
         let socket = socket()?;

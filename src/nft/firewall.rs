@@ -27,6 +27,7 @@ pub use self::unexplained::Suspects;
 use super::Error;
 use super::adopt::Adopted;
 use super::install::Snapshot;
+use super::members::Member;
 use super::watch::Watch;
 use crate::core::config::{LeaseSettings, Mode, PolicyMode, TableName};
 use crate::core::decision::Failure;
@@ -65,6 +66,8 @@ pub struct Setup {
     pub mode: Mode,
     /// Whether the table was loaded so that it can be made our own.
     pub protect: bool,
+    /// Who the ruleset says is behind the wall.
+    pub members: BTreeSet<Member>,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,7 @@ enum Request {
     Withdraw(Selection, oneshot::Sender<Result<Withdrawn, Error>>),
     Settings(LeaseSettings, BTreeSet<IpAddr>, oneshot::Sender<()>),
     Rules(String, PolicyMode, oneshot::Sender<Result<(), Error>>),
+    Fill(BTreeSet<Member>, String, oneshot::Sender<Result<(), Error>>),
     Ping(oneshot::Sender<()>),
     Leases(oneshot::Sender<Vec<LeaseView>>),
     Statics(oneshot::Sender<Vec<StaticView>>),
@@ -226,6 +230,16 @@ impl Firewall {
     /// answer that opens anything until it does.
     pub async fn set_rules(&self, ruleset: String, mode: PolicyMode) -> Result<(), Error> {
         self.ask(|reply| Request::Rules(ruleset, mode, reply)).await?
+    }
+
+    /// Has the sets of who is behind the wall hold `members` and no others;
+    /// `ruleset` says the same, for the day the table has to be put back.
+    ///
+    /// # Errors
+    /// When the kernel does not hold it, or the thread is gone. Nobody gets an
+    /// answer that opens anything until it does.
+    pub async fn fill(&self, members: BTreeSet<Member>, ruleset: String) -> Result<(), Error> {
+        self.ask(|reply| Request::Fill(members, ruleset, reply)).await?
     }
 
     /// Comes back once the thread has come to this request.

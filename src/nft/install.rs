@@ -9,6 +9,7 @@ use nftables::helper;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::{Value, json};
 
+use super::ruleset::FAMILIES;
 use super::{Error, inspect};
 use crate::core::config::TableName;
 
@@ -62,7 +63,7 @@ impl Snapshot {
     /// What the kernel holds now of the tables that `text` makes.
     pub(super) fn of_kernel(table: &TableName, text: &str) -> Result<Self, Error> {
         let made = |family: &&str| Inventory::of_text(family, table, text) != Inventory::default();
-        let families: Vec<_> = ["inet", "netdev"].into_iter().filter(made).collect();
+        let families: Vec<_> = FAMILIES.into_iter().filter(made).collect();
         Self::read(table, &families)
     }
 

@@ -13,6 +13,7 @@ use netlink_packet_netfilter::nftables::{
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
+use super::transaction::number_of;
 use crate::core::config::TableName;
 
 /// `NFTA_DATA_VALUE` (linux/netfilter/nf_tables.h).
@@ -45,9 +46,17 @@ pub struct Listed {
 /// # Errors
 /// When the kernel does not say, or the set never stands still.
 pub fn elements(table: &TableName, set: &str) -> io::Result<Option<Vec<Listed>>> {
+    elements_of("inet", table, set)
+}
+
+/// The same of a table of another `family`.
+///
+/// # Errors
+/// When the kernel does not say, or the set never stands still.
+pub fn elements_of(family: &str, table: &TableName, set: &str) -> io::Result<Option<Vec<Listed>>> {
     for _ in 0..ATTEMPTS {
         let mut dump = Dump::open()?;
-        dump.ask(table, set)?;
+        dump.ask(number_of(family), table, set)?;
         match dump.read() {
             Ok(Some(listed)) => return Ok(Some(listed)),
             // Read once more.
@@ -70,8 +79,8 @@ impl Dump {
         Ok(Self(socket))
     }
 
-    fn ask(&mut self, table: &TableName, set: &str) -> io::Result<()> {
-        let header = NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0);
+    fn ask(&mut self, family: NetfilterProtoFamily, table: &TableName, set: &str) -> io::Result<()> {
+        let header = NetfilterHeader::new(family, 0, 0);
         let attributes = vec![SetElementList::Table(table.as_str().to_owned()), SetElementList::Set(set.to_owned())];
         let question = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
         let mut message = NetlinkMessage::from(NetfilterMessage::new(header, question));

@@ -17,6 +17,7 @@ use nftables::helper::NftablesError;
 use super::Error;
 use super::element::Renewal;
 use super::install::{self, Snapshot};
+use super::ruleset::FAMILIES;
 use super::transaction::{Connection, Refused};
 use crate::core::config::TableName;
 
@@ -82,11 +83,11 @@ pub(super) fn remove_bridge(table: &TableName) -> Result<(), Error> {
 /// The families in which `text` makes a table.
 pub fn families(table: &TableName, text: &str) -> Vec<&'static str> {
     let is_made = |family: &&str| text.contains(&format!("table {family} {} {{", table.as_str()));
-    ["inet", "netdev"].into_iter().filter(is_made).collect()
+    FAMILIES.into_iter().filter(is_made).collect()
 }
 
 fn remove_named(connection: &mut Connection, name: &str) -> Result<(), Error> {
-    for family in ["inet", "netdev"] {
+    for family in FAMILIES {
         match connection.delete_table(family, name) {
             Ok(()) | Err(Refused::NoSuchTable) => {}
             Err(refused) => return Err(Error::Refused(refused)),
@@ -170,7 +171,7 @@ fn bridge_of(table: &TableName) -> String {
 }
 
 fn renamed(text: &str, table: &TableName, to: &str) -> String {
-    ["inet", "netdev"].iter().fold(text.to_owned(), |text, family| {
+    FAMILIES.iter().fold(text.to_owned(), |text, family| {
         let named = |name: &str, end: char| format!("{family} {name}{end}");
         let rename = |text: String, end| text.replace(&named(table.as_str(), end), &named(to, end));
         rename(rename(text, ' '), '\n')

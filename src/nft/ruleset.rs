@@ -3,15 +3,21 @@
 
 pub mod audit;
 mod capture;
+mod engine;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::core::config::{ClientEntry, Config, InterfaceName, Mode, PacketVerdict, TableName, Transport, Upstream};
+use super::members;
+use crate::core::config::{Config, InterfaceName, Mode, PacketVerdict, TableName, Transport, Upstream};
+use crate::core::roster::Roster;
 
 const GATEWAY: &str = include_str!("../../nft/gateway.nft");
 const SIDECAR: &str = include_str!("../../nft/sidecar.nft");
 const EGRESS: &str = include_str!("../../nft/egress.nft");
+
+/// The families in which there may be a table.
+pub const FAMILIES: [&str; 4] = ["inet", "netdev", "bridge", "arp"];
 
 /// Who the daemon is, as the sidecar's rules recognise it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +30,7 @@ pub struct Identity {
 
 /// The whole ruleset as one transaction: what was there under the same name is
 /// replaced in the same instant, so the default drop is never absent.
-pub fn render(config: &Config, identity: &Identity) -> String {
+pub fn render(config: &Config, identity: &Identity, roster: &Roster) -> String {
     let table = &config.wall.table;
     let mut text = String::new();
     match &config.wall.mode {
@@ -32,7 +38,10 @@ pub fn render(config: &Config, identity: &Identity) -> String {
             text += &replacing("inet", table, &configured(GATEWAY, config));
             text += &interface_elements(table, interfaces);
             text += &address_elements(table, "dns", config.dns.listen.iter().flat_map(|at| both_transports(*at)));
-            text += &client_elements(table, &config.clients);
+            if let Some(docker) = &config.docker {
+                text += &engine::tables(table, &docker.bridges);
+            }
+            text += &members::text(table, &members::of(config, roster));
             text += &capture::rules(config);
         }
         Mode::Sidecar { interfaces } => {
@@ -125,16 +134,6 @@ fn address_elements(table: &TableName, set: &str, ways: impl Iterator<Item = (Tr
             table.as_str(),
             address.port()
         );
-    }
-    text
-}
-
-fn client_elements(table: &TableName, clients: &[ClientEntry]) -> String {
-    let mut text = String::new();
-    for client in clients.iter().flat_map(|entry| entry.addresses.iter()) {
-        let address = client.address();
-        let family = if address.is_ipv4() { 4 } else { 6 };
-        _ = writeln!(text, "add element inet {} client{family} {{ {address} }}", table.as_str());
     }
     text
 }

@@ -14,6 +14,8 @@ use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 use thiserror::Error;
 
 use super::element::{self, Batch, Renewal, Repair};
+use super::members::Member;
+use super::ruleset::FAMILIES;
 use crate::core::config::TableName;
 use crate::core::ledger::Change;
 use crate::core::statics::StaticChange;
@@ -144,6 +146,25 @@ impl Connection {
     /// When it was not applied, or it is not certain that it was.
     pub fn repair(&mut self, repairs: &[Repair]) -> Result<(), Refused> {
         self.commit(element::repairs(&self.table, repairs, self.renewal))
+    }
+
+    /// Puts members into sets and takes others out, one transaction for each
+    /// family.
+    ///
+    /// # Errors
+    /// When one was not applied, or it is not certain that it was; those before
+    /// it are.
+    pub fn exchange(&mut self, gone: &[&Member], come: &[&Member]) -> Result<(), Refused> {
+        for family in FAMILIES {
+            let of_family = |member: &&&Member| member.family == family;
+            let deletions = gone.iter().filter(of_family).map(|member| member.deletion(&self.table));
+            let additions = come.iter().filter(of_family).map(|member| member.addition(&self.table));
+            let operations: Vec<_> = deletions.chain(additions).collect();
+            if !operations.is_empty() {
+                self.send(|first, made_for| element::batch_for(number_of(family), operations, first, made_for))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the tables of this name in these `families`, or those there are,
@@ -287,8 +308,14 @@ impl Refused {
     }
 }
 
-fn number_of(family: &str) -> NetfilterProtoFamily {
-    if family == "netdev" { NetfilterProtoFamily::NetDev } else { NetfilterProtoFamily::Inet }
+/// A family's number.
+pub(super) fn number_of(family: &str) -> NetfilterProtoFamily {
+    match family {
+        "netdev" => NetfilterProtoFamily::NetDev,
+        "bridge" => NetfilterProtoFamily::Bridge,
+        "arp" => NetfilterProtoFamily::ARP,
+        _ => NetfilterProtoFamily::Inet,
+    }
 }
 
 /// Does `work` again, a few times, where the system had no room for it at the

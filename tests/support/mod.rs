@@ -6,6 +6,7 @@
 
 pub mod change;
 pub mod client;
+pub mod engine;
 pub mod flood;
 pub mod lab;
 pub mod nft;
@@ -15,6 +16,7 @@ pub mod trouble;
 pub mod upstream;
 pub mod wall;
 pub mod ways;
+pub mod yard;
 
 use std::thread;
 

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use cedarwall::core::config::{Config, TableName};
 use cedarwall::core::event::{Event, Report};
 use cedarwall::core::lease::{Opened, Refusal, Statics, Wanted};
+use cedarwall::core::roster::Roster;
 use cedarwall::gate::Open;
 use cedarwall::nft::adopt::Adopted;
 use cedarwall::nft::firewall::{Closed, Firewall, Setup};
-use cedarwall::nft::install;
 use cedarwall::nft::ruleset::{self, Identity};
+use cedarwall::nft::{install, members};
 
 const CONFIGURATION: &str = r#"
 [dns]
@@ -46,10 +47,12 @@ impl Room {
     /// Loads the rules into the laboratory's own namespace and starts it.
     pub fn build() -> Self {
         let config = Config::parse("cedarwall.toml", CONFIGURATION).expect("a configuration");
-        let ruleset = ruleset::render(&config, &Identity { uid: 0, cgroup: None });
+        let ruleset = ruleset::render(&config, &Identity { uid: 0, cgroup: None }, &Roster::default());
+        let members = members::of(&config, &Roster::default());
         let table = TableName::default();
         let loaded = install::install(&table, &ruleset).expect("rules");
-        let setup = Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode, protect: false };
+        let setup =
+            Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode, protect: false, members };
         let heard = Heard::default();
         let adopted = Adopted::nothing(setup.settings);
         let firewall = Firewall::start(setup, adopted, heard.clone()).expect("a firewall");

@@ -93,6 +93,16 @@ impl Wall {
         wall
     }
 
+    /// Starts it on a configuration that says otherwise than `setup`.
+    pub fn start_on(lab: &Lab, setup: &Setup<'_>, text: &str) -> Self {
+        let config = lab.write("cedarwall.toml", text);
+        lab.write("policies/wall.cedar", setup.policy);
+        let process = Self::spawn(lab, &config, binary(), &[]);
+        let wall = Self { process, config, socket: lab.path("control.sock"), journal: lab.path("events.jsonl") };
+        wall.wait();
+        wall
+    }
+
     /// The same without waiting until it is ready.
     pub fn begin_through(lab: &Lab, setup: &Setup<'_>, program: &Path, arguments: &[&str]) -> Self {
         let config = lab.write("cedarwall.toml", &configuration(lab, setup));

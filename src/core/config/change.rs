@@ -1,7 +1,7 @@
 //! From one configuration to the next while the daemon runs: what takes effect
 //! at once, and what has to wait for the next start.
 
-use super::{Config, Dns, Evidence, Journal, LeaseSettings, PolicySettings, Rotation, Wall};
+use super::{Config, Dns, Docker, Evidence, Journal, LeaseSettings, PolicySettings, Rotation, Wall};
 
 /// A configuration that can be carried out by a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Config {
     pub fn step_to(&self, wanted: Self) -> Step {
         let mut waiting = Waiting(Vec::new());
         // Without `..`: a setting that is added has to say here what it does.
-        let Self { dns, policy, wall, lease, names, clients, control, journal, evidence } = wanted;
+        let Self { dns, policy, wall, lease, names, clients, control, journal, evidence, docker } = wanted;
         let config = Self {
             dns: waiting.dns(self, dns),
             policy: {
@@ -34,6 +34,7 @@ impl Config {
             control: waiting.keep("control.socket", &self.control, control),
             journal: waiting.journal(&self.journal, journal),
             evidence: waiting.evidence(self.evidence, evidence),
+            docker: waiting.docker(self.docker.as_ref(), docker),
         };
         Step { config, waiting: waiting.0 }
     }
@@ -136,6 +137,19 @@ impl Waiting {
         Evidence {
             processes: self.keep("evidence.processes", &running.processes, processes),
             hold: self.keep("evidence.hold", &running.hold, hold),
+        }
+    }
+
+    /// Which engine is asked, if any, is decided at the start; of what it says,
+    /// the rules make something else at once.
+    fn docker(&mut self, running: Option<&Docker>, wanted: Option<Docker>) -> Option<Docker> {
+        match (running, wanted) {
+            (Some(running), Some(Docker { socket, bridges, agents })) => Some(Docker {
+                socket: self.keep("docker.socket", &running.socket, socket),
+                bridges: self.keep("docker.bridges", &running.bridges, bridges),
+                agents,
+            }),
+            (running, wanted) => self.keep("docker.enabled", &running.cloned(), wanted),
         }
     }
 

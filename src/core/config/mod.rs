@@ -12,11 +12,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
 
 use super::name::Name;
 use super::query::{Agent, Client};
 pub use change::Step;
 
+/// Where Docker's engine listens unless configuration says otherwise.
+pub const DOCKER_SOCKET: &str = "/run/docker.sock";
 /// Where the control socket is unless configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/cedarwall/control.sock";
 
@@ -41,6 +44,8 @@ pub struct Config {
     pub names: NameLimits,
     /// `[evidence]`
     pub evidence: Evidence,
+    /// `[docker]`; `None`: no engine is asked.
+    pub docker: Option<Docker>,
 }
 
 impl Config {
@@ -353,6 +358,37 @@ pub struct ClientEntry {
     pub addresses: Arc<[Client]>,
     /// The principal.
     pub agent: Agent,
+}
+
+/// `[docker]`: the engine that is asked which container has which address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Docker {
+    /// Its Unix socket.
+    pub socket: PathBuf,
+    /// The bridges whose ports its containers have.
+    pub bridges: Vec<InterfaceName>,
+    /// As whom containers without a label act, in order.
+    pub agents: Vec<DockerAgent>,
+}
+
+/// `[[docker.agent]]`: as whom some containers act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerAgent {
+    /// Those on this network; on any where there is none.
+    pub network: Option<String>,
+    /// Those whose name is like this, `*` for any characters; of any name where
+    /// there is none.
+    pub name: Option<String>,
+    /// The principal.
+    pub agent: Agent,
+}
+
+impl DockerAgent {
+    /// Whether it speaks of a container of this `name` on these `networks`.
+    pub fn fits<'a>(&self, name: &str, mut networks: impl Iterator<Item = &'a str>) -> bool {
+        self.network.as_ref().is_none_or(|wanted| networks.any(|network| network == wanted))
+            && self.name.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(name))
+    }
 }
 
 /// `[control]`: how an operator reaches the daemon.

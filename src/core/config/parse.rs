@@ -18,14 +18,15 @@ use self::value::{
     upstream,
 };
 use super::{
-    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DenyAnswer, Dns, Evidence, Journal, LeaseSettings,
-    Mode, NameLimits, PacketVerdict, PolicyMode, PolicySettings, Rotation, TableName, Upstream, Wall,
+    CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DOCKER_SOCKET, DenyAnswer, Dns, Docker, DockerAgent,
+    Evidence, InterfaceName, Journal, LeaseSettings, Mode, NameLimits, PacketVerdict, PolicyMode, PolicySettings,
+    Rotation, TableName, Upstream, Wall,
 };
 use crate::core::problem::Problem;
 use crate::core::sinkhole;
 
 /// Every table of the file, and every key of each.
-const TABLES: [(&str, &[&str]); 9] = [
+const TABLES: [(&str, &[&str]); 11] = [
     (
         "dns",
         &[
@@ -66,7 +67,12 @@ const TABLES: [(&str, &[&str]); 9] = [
     ("journal", &["path", "max_size", "max_age", "keep"]),
     ("names", &["per_minute", "octets_per_minute", "bits_per_minute"]),
     ("evidence", &["processes", "hold"]),
+    ("docker", &["enabled", "socket", "bridges", "agent"]),
+    (DOCKER_AGENT, &["network", "name", "agent"]),
 ];
+
+/// The list of tables in the table `docker`.
+const DOCKER_AGENT: &str = "docker.agent";
 
 /// `log_group` unless the configuration says another.
 const LOG_GROUP: u16 = 1053;
@@ -101,7 +107,8 @@ fn read(document: &Document<'_>) -> Option<Config> {
     let dns = dns(&document.table("dns"), sidecar);
     let policy = policy(&document.table("policy"));
     let lease = lease(&document.table("lease"));
-    let clients = clients(document);
+    let docker = docker(document, wall.as_ref());
+    let clients = clients(document, docker.as_ref().is_none_or(Option::is_some));
     let control = control(&document.table("control"));
     let journal = journal(&document.table("journal"));
     let names = names(&document.table("names"));
@@ -116,6 +123,7 @@ fn read(document: &Document<'_>) -> Option<Config> {
         journal: journal?,
         names: names?,
         evidence: evidence?,
+        docker: docker?,
     };
     refuse_shared_port(&wall_table, &config);
     Some(config)
@@ -306,9 +314,9 @@ fn names(table: &Table<'_>) -> Option<NameLimits> {
     })
 }
 
-fn clients(document: &Document<'_>) -> Option<Vec<ClientEntry>> {
+fn clients(document: &Document<'_>, engine_knows_more: bool) -> Option<Vec<ClientEntry>> {
     let tables = document.tables("client")?;
-    if tables.is_empty() {
+    if tables.is_empty() && !engine_knows_more {
         let help = "add one for each address behind the wall, with `address = \"10.77.0.2\"` and `agent = \"claude\"`";
         document.refuse("there is no [[client]] table, so nobody could ask anything", help);
     }
@@ -329,6 +337,39 @@ fn clients(document: &Document<'_>) -> Option<Vec<ClientEntry>> {
     };
     let entries: Vec<_> = tables.iter().map(read_one).collect();
     entries.into_iter().collect()
+}
+
+/// `None` inside: no engine is to be asked.
+fn docker(document: &Document<'_>, wall: Option<&Wall>) -> Option<Option<Docker>> {
+    let table = document.table("docker");
+    let enabled = table.flag("enabled").or(false);
+    let socket = table.text("socket", socket_path).or(PathBuf::from(DOCKER_SOCKET));
+    let walled = match wall.map(|wall| &wall.mode) {
+        Some(Mode::Gateway { interfaces }) => interfaces.as_slice(),
+        Some(Mode::Sidecar { .. }) | None => &[],
+    };
+    let bridges = table.texts("bridges", interface);
+    let all = walled.iter().map(|bridge| Spotted { value: bridge.clone(), offset: 0 }).collect();
+    let bridges = bridges.or(all);
+    let is_strange = |bridge: &&Spotted<InterfaceName>| wall.is_some() && !walled.contains(&bridge.value);
+    for bridge in bridges.iter().flatten().filter(|_| enabled == Some(true)).filter(is_strange) {
+        let message = format!("the bridge {} is no walled interface", bridge.value.as_str());
+        table.refuse(bridge.offset, message, "name it in `wall.interfaces`, too: without, it has no wall");
+    }
+    let read_one = |table: &Table<'_>| {
+        let network = table.text("network", |text| Ok(Some(text.to_owned()))).or(None);
+        let name = table.text("name", |text| Ok(Some(text.to_owned()))).or(None);
+        let agent = table.text("agent", agent).or_missing("say as whom, e.g. agent = \"ci\" for Agent::\"ci\"");
+        Some(DockerAgent { network: network?, name: name?, agent: agent? })
+    };
+    let agents: Vec<_> = document.tables_in(&table, "agent", DOCKER_AGENT)?.iter().map(read_one).collect();
+    let (enabled, socket, agents) = (enabled?, socket?, agents.into_iter().collect::<Option<Vec<_>>>()?);
+    let bridges = values(bridges?);
+    if enabled && wall.is_some_and(|wall| wall.mode.is_sidecar()) {
+        let help = "containers are behind a gateway: set mode = \"gateway\" in [wall], or enabled = false here";
+        table.refuse_key("enabled", "`docker.enabled` says nothing in sidecar mode", help);
+    }
+    Some(enabled.then_some(Docker { socket, bridges, agents }))
 }
 
 fn control(table: &Table<'_>) -> Option<Control> {

@@ -1,11 +1,12 @@
 //! An event as JSON: one level of fields, absent ones left out.
 
 use std::net::IpAddr;
+use std::slice;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{Event, EventId, Flow, LeaseTold, Subject, VERSION};
+use super::{ContainerTold, Event, EventId, Flow, LeaseTold, Subject, VERSION};
 use crate::core::cap::Reached;
 use crate::core::decision::{Denial, Opening, PolicyId};
 use crate::core::name::Name;
@@ -112,6 +113,12 @@ pub(super) struct Fields<'a> {
     millis: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<&'a [IpAddr]>,
 }
 
 /// A point in time as RFC 3339 has it, in UTC, with microseconds.
@@ -179,6 +186,18 @@ impl<'a> Fields<'a> {
             opened: Some(addresses),
             ports: (!openings.is_empty()).then(|| openings.iter().map(Opening::to_string).collect()),
             seconds: (*seconds > 0).then_some(*seconds),
+            ..Self::default()
+        }
+    }
+
+    fn of_container(code: &'static str, told: &'a ContainerTold) -> Self {
+        let ContainerTold { id, name, agent, addresses } = told;
+        Self {
+            event: code,
+            agent: agent.as_ref().map(Agent::as_str),
+            container: Some(name),
+            container_id: Some(id),
+            addresses: Some(addresses),
             ..Self::default()
         }
     }
@@ -330,6 +349,16 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 ..Self::default()
             },
             Event::Stopped { cause } => Self { event: code, cause: Some(cause), ..Self::default() },
+            Event::ContainerKnown(told) | Event::ContainerGone(told) => Self::of_container(code, told),
+            Event::ContainerUnknown { container, why } => {
+                Self { problems: Some(slice::from_ref(why)), ..Self::of_container(code, container) }
+            }
+            Event::EngineLost { path, problem } => {
+                Self { event: code, path: Some(path), problems: Some(slice::from_ref(problem)), ..Self::default() }
+            }
+            Event::EngineFound { path, containers } => {
+                Self { event: code, path: Some(path), count: Some(*containers), ..Self::default() }
+            }
         }
     }
 }

@@ -41,6 +41,12 @@ pub(crate) fn all() -> Vec<Event> {
         port: Some(443),
     };
     let would_deny = Some(Denial::by_default(Reason::NotPermitted));
+    let container = |agent| ContainerTold {
+        id: "4f1f7c0b9a3e".into(),
+        name: "agent-1".into(),
+        agent,
+        addresses: vec![client.address()],
+    };
     vec![
         Event::QueryAnswered {
             subject: subject("api.example.com"),
@@ -133,6 +139,14 @@ pub(crate) fn all() -> Vec<Event> {
             count: 7,
         }),
         Event::Stopped { cause: "SIGTERM" },
+        Event::ContainerKnown(container(agent())),
+        Event::ContainerGone(container(agent())),
+        Event::ContainerUnknown {
+            container: container(None),
+            why: "it has no label cedarwall.agent, and no [[docker.agent]] fits it".into(),
+        },
+        Event::EngineLost { path: "/run/docker.sock".into(), problem: "it ended its list of events".into() },
+        Event::EngineFound { path: "/run/docker.sock".into(), containers: 3 },
     ]
 }
 

@@ -42,6 +42,11 @@ fn place(event: &Event) -> usize {
         Event::StreamLost { .. } => 26,
         Event::CapReached(_) => 27,
         Event::Stopped { .. } => 28,
+        Event::ContainerKnown(_) => 29,
+        Event::ContainerGone(_) => 30,
+        Event::ContainerUnknown { .. } => 31,
+        Event::EngineLost { .. } => 32,
+        Event::EngineFound { .. } => 33,
     }
 }
 

@@ -66,6 +66,9 @@ pub struct Record {
     pub table: Option<String>,
     pub mode: Option<String>,
     pub listen: Vec<String>,
+    pub container: Option<String>,
+    pub container_id: Option<String>,
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What audit mode let through.

@@ -135,6 +135,24 @@ fn write(text: &mut String, record: &Record) -> fmt::Result {
             write!(text, " met the cap {} {} times", or_dash(&record.cap), number(record.count))
         }
         "daemon.stopped" => write!(text, "stopped by {}; the default drop stands", or_dash(&record.cause)),
+        "container.known" => {
+            write!(text, "container {} is known", Contained(record))?;
+            listed(text, " as ", &record.agent)
+        }
+        "container.gone" => write!(text, "container {} is gone, and what was open for it closed", Contained(record)),
+        "container.unknown" => {
+            write!(text, "container {} acts as nobody", Contained(record))?;
+            listed(text, ": ", &record.problems)
+        }
+        "engine.lost" => {
+            write!(text, "the engine at {} does not answer", or_dash(&record.path))?;
+            listed(text, ": ", &record.problems)?;
+            text.write_str("; the containers that are known stay, and nobody new is")
+        }
+        "engine.found" => {
+            let (path, containers) = (or_dash(&record.path), number(record.count));
+            write!(text, "the engine at {path} answers: {containers} containers on walled networks")
+        }
         // A newer release's; its line has the rest.
         unknown => {
             text.write_str(unknown)?;
@@ -178,6 +196,15 @@ impl Display for Sent<'_> {
         listed(formatter, "", self.0.address)?;
         listed(formatter, " port ", self.0.port)?;
         listed(formatter, " ", &self.0.protocol)
+    }
+}
+
+struct Contained<'a>(&'a Record);
+
+impl Display for Contained<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(or_dash(&self.0.container))?;
+        listed(formatter, " at ", &self.0.addresses)
     }
 }
 

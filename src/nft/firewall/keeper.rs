@@ -1,5 +1,6 @@
 //! The firewall's thread: the ledgers, the socket, and what is done with them.
 
+mod members;
 mod rules;
 mod withdraw;
 
@@ -182,6 +183,9 @@ impl Keeper {
             Request::Rules(ruleset, mode, reply) => {
                 let _ = reply.send(self.set_rules(ruleset, mode));
             }
+            Request::Fill(members, ruleset, reply) => {
+                let _ = reply.send(self.fill(members, ruleset));
+            }
             Request::Ping(reply) => {
                 let _ = reply.send(());
             }
@@ -327,7 +331,7 @@ impl Keeper {
     /// After a change that may not be left undone: where the kernel did not
     /// take it, the whole table is loaded anew from the ledgers, and until
     /// that succeeds nobody gets an answer.
-    fn must_hold(&mut self, told: Result<(), Refused>, now: Moment) -> Result<(), Error> {
+    pub(super) fn must_hold(&mut self, told: Result<(), Refused>, now: Moment) -> Result<(), Error> {
         let Err(refused) = told else { return Ok(()) };
         self.damage.reload();
         if self.stands(now) { Ok(()) } else { Err(Error::NotTaken(refused)) }

@@ -20,7 +20,11 @@ agent = "claude"
 
 fn rendered(change: impl Fn(String) -> String) -> String {
     let config = Config::parse("c.toml", &change(GATEWAY_CONFIG.to_owned())).unwrap();
-    render(&config, &Identity { uid: 65353, cgroup: Some("/system.slice/cedarwall.service".into()) })
+    render(
+        &config,
+        &Identity { uid: 65353, cgroup: Some("/system.slice/cedarwall.service".into()) },
+        &Roster::default(),
+    )
 }
 
 fn sidecar(text: String) -> String {

@@ -4,10 +4,13 @@
 use super::super::attributes::{Message, Unreadable, attribute, each, messages, text};
 use super::super::place::{self, Place};
 
-/// `NFNL_SUBSYS_NFTABLES`, `NFPROTO_INET`, `NFPROTO_NETDEV`.
+/// `NFNL_SUBSYS_NFTABLES`, `NFPROTO_INET`, `NFPROTO_NETDEV`, `NFPROTO_BRIDGE`,
+/// `NFPROTO_ARP`.
 const NFTABLES: u8 = 10;
 const INET: u8 = 1;
 const NETDEV: u8 = 5;
+const BRIDGE: u8 = 7;
+const ARP: u8 = 3;
 /// `NFT_MSG_*`.
 const NEW_TABLE: u8 = 0;
 const DELETE_TABLE: u8 = 2;
@@ -98,11 +101,13 @@ fn read(message: &Message<'_>, table: &str, notices: &mut Vec<Notice>) -> Result
         notices.push(Notice::Committed { generation });
         return Ok(());
     }
-    if ![INET, NETDEV].contains(&family) || text(attribute(attributes, TABLE)?)? != table {
+    if ![INET, NETDEV, BRIDGE, ARP].contains(&family) || text(attribute(attributes, TABLE)?)? != table {
         return Ok(());
     }
     match (family, kind) {
-        (INET, NEW_TABLE | DELETE_TABLE) => notices.push(Notice::Table),
+        (INET | BRIDGE | ARP, NEW_TABLE | DELETE_TABLE) => notices.push(Notice::Table),
+        // Of who may send what, nobody else changes anything.
+        (BRIDGE | ARP, NEW_ELEMENT | DELETE_ELEMENT) => notices.push(Notice::OddElement),
         (INET, NEW_ELEMENT | DELETE_ELEMENT) => elements(attributes, kind == NEW_ELEMENT, notices)?,
         _ => {
             let is_chain = (NEW_CHAIN..NEW_RULE).contains(&kind);

@@ -63,10 +63,27 @@ impl<'t> Document<'t> {
         let Some((key, value)) = self.root.get_key_value(name) else {
             return Some(Vec::new());
         };
+        self.list(name, key.span().start, value)
+    }
+
+    /// Every table `[[name]]`, which stand at `key` of `table`.
+    pub(super) fn tables_in<'d>(
+        &'d self,
+        table: &Table<'d>,
+        key: &'static str,
+        name: &'static str,
+    ) -> Option<Vec<Table<'d>>> {
+        let Some(value) = table.value(key) else {
+            return Some(Vec::new());
+        };
+        self.list(name, value.span().start, value)
+    }
+
+    fn list<'d>(&'d self, name: &'static str, at: usize, value: &'d Spanned<DeValue<'d>>) -> Option<Vec<Table<'d>>> {
         let tables: Option<Vec<_>> = value.get_ref().as_array().and_then(|items| items.iter().map(table_of).collect());
         if tables.is_none() {
             let help = format!("write each one as [[{name}]]");
-            self.problems.refuse(key.span().start, format!("`{name}` is a list of tables"), Some(help));
+            self.problems.refuse(at, format!("`{name}` is a list of tables"), Some(help));
         }
         let checked =
             |(at, entries)| self.checked(Table { name, at, entries: Some(entries), problems: &self.problems });

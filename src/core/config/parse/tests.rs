@@ -1,9 +1,11 @@
 //! What the configuration's reader promises.
 
+use std::path::Path;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::config::{Transport, Upstream};
+use crate::core::config::{InterfaceName, Transport, Upstream};
 use crate::core::name::Name;
 
 const SHIPPED: &str = include_str!("../../../../cedarwall.toml");
@@ -42,8 +44,8 @@ fn the_shipped_file_holds_the_defaults_but_for_its_policy() {
 #[test]
 fn the_shipped_file_documents_every_option() {
     for (table, keys) in TABLES {
-        let header = if table == "client" { format!("\n[[{table}]]\n") } else { format!("\n[{table}]\n") };
-        let section = SHIPPED.split_once(&header).unwrap().1;
+        let headers = [format!("\n[{table}]\n"), format!("\n[[{table}]]\n"), format!("\n#[[{table}]]\n")];
+        let section = headers.iter().find_map(|header| SHIPPED.split_once(header)).unwrap().1;
         let section = section.split("\n[").next().unwrap();
         for key in keys {
             let documented = section.lines().any(|line| line.trim_start_matches('#').starts_with(&format!("{key} = ")));
@@ -173,8 +175,37 @@ fn every_value_arrives_where_it_belongs() {
             journal: Journal { path: Some("/etc/cedarwall/events.jsonl".into()), rotation: Rotation::default() },
             names: NameLimits { per_minute: 30, octets_per_minute: 500, bits_per_minute: 4000 },
             evidence: Evidence { processes: false, hold: Duration::from_millis(50) },
+            docker: None,
         }
     );
+}
+
+const DOCKER: &str = "[dns]\nlisten = [\"10.88.0.1\"]\nupstream = [\"udp://192.0.2.53\"]\n[wall]\n\
+    interfaces = [\"agents\", \"veth-ci\"]\n[docker]\nenabled = true\n";
+
+#[test]
+fn an_engine_needs_no_client_tables_and_its_rules_keep_their_order() {
+    let rules = "bridges = [\"agents\"]\n[[docker.agent]]\nnetwork = \"ci\"\nname = \"ci-*\"\nagent = \"ci\"\n\
+        [[docker.agent]]\nagent = \"claude\"\n";
+    let docker = Config::parse("c.toml", &format!("{DOCKER}{rules}")).unwrap().docker.unwrap();
+    assert_eq!(docker.socket, Path::new("/run/docker.sock"));
+    assert_eq!(docker.bridges.iter().map(InterfaceName::as_str).collect::<Vec<_>>(), ["agents"]);
+    let fits = |name, network| docker.agents.iter().find(|rule| rule.fits(name, [network].into_iter())).unwrap();
+    assert_eq!(fits("ci-7", "ci").agent.as_str(), "ci");
+    assert_eq!(fits("ci-7", "other").agent.as_str(), "claude");
+    let all = Config::parse("c.toml", DOCKER).unwrap().docker.unwrap();
+    assert_eq!(all.bridges.len(), 2, "every walled interface");
+}
+
+#[test]
+fn an_engine_is_for_gateways_and_its_bridges_are_walled() {
+    let told = |text: &str| Config::parse("c.toml", text).unwrap_err()[0].to_string();
+    let strange = told(&format!("{DOCKER}bridges = [\"docker0\"]\n"));
+    assert!(strange.starts_with("c.toml:8:12: error: the bridge docker0 is no walled interface"), "{strange}");
+    let sidecar = told(&DOCKER.replace("[wall]", "[wall]\nmode = \"sidecar\""));
+    assert!(sidecar.contains("`docker.enabled` says nothing in sidecar mode"), "{sidecar}");
+    assert!(told(&format!("{DOCKER}agent = 7\n")).contains("write each one as [[docker.agent]]"));
+    assert!(told(&DOCKER.replace("enabled = true", "")).contains("no [[client]] table"));
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Class {
             | "operator.revoked" | "table.adopted" | "table.restored" | "table.repaired" => Self::Config,
             "wall.up" => Self::Lifecycle(true),
             "daemon.stopped" => Self::Lifecycle(false),
-            "packets.lost" | "journal.lost" | "stream.lost" => Self::Error,
+            "packets.lost" | "journal.lost" | "stream.lost" | "engine.lost" => Self::Error,
             _ => Self::Other,
         }
     }
@@ -111,7 +111,8 @@ impl Outcome {
             "cap.reached" => (3, Some(2), 2, 2),
             "table.repaired" | "table.restored" => (4, None, 0, 1),
             "audit.mode" => (4, Some(3), 15, 1),
-            "packets.lost" | "journal.lost" | "stream.lost" => (3, None, 0, 2),
+            "packets.lost" | "journal.lost" | "stream.lost" | "engine.lost" => (3, None, 0, 2),
+            "container.unknown" => (3, Some(2), 2, 2),
             _ => (1, None, 0, 1),
         };
         Self { severity_id, action_id, disposition_id, status_id }

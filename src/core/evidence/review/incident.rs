@@ -89,6 +89,11 @@ fn told(record: &Record) -> Option<(Gravity, String)> {
         "config.loaded" => (Gravity::Note, format!("configuration {} came into force", path())),
         "policy.revoked" => (Gravity::Note, format!("the policy closed {AMOUNT} elements that it no longer permits")),
         "operator.revoked" => (Gravity::Note, format!("leases of {} were closed by hand, {AMOUNT} elements", who())),
+        "container.unknown" => {
+            let container = plain_within(record.container.as_deref().unwrap_or("?"), 60);
+            (Gravity::Warning, format!("container {container} was on a walled network and acted as nobody"))
+        }
+        "engine.lost" => (Gravity::Warning, "the containers' engine did not answer; nobody new was known".to_owned()),
         "wall.up" => (Gravity::Note, "the wall went up".to_owned()),
         "daemon.stopped" => {
             let cause = plain_within(record.cause.as_deref().unwrap_or("?"), 40);
