@@ -32,6 +32,7 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	cd tests/battery && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings && $(CARGO) test --locked
 	$(CARGO_DENY) --locked check licenses bans sources
 	$(CARGO) build --locked
 	$(CEDARWALL) check --config cedarwall.toml

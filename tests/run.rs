@@ -122,6 +122,26 @@ fn root_keeps_only_the_short_list_of_capabilities() {
     });
 }
 
+/// What leads past every namespace without a packet: the machine we are a guest
+/// of, a program that the kernel starts for a key, and sockets made by io_uring.
+#[test]
+fn the_kernels_side_doors_are_closed() {
+    let (request_key, io_uring_setup) = (nix::libc::SYS_request_key, nix::libc::SYS_io_uring_setup);
+    let script = format!(
+        "use Errno; my ($type, $name) = (qq{{user\\0}}, qq{{none\\0}}); my $room = qq{{\\0}} x 120;
+        socket(my $vsock, 40, 1, 0); print q{{vsock }}, $!{{EPERM}} ? q{{refused}} : $!, qq{{\\n}};
+        $! = 0; syscall({request_key}, $type, $name, 0, 0); print q{{key }}, $!{{EPERM}} ? q{{refused}} : $!, qq{{\\n}};
+        $! = 0; syscall({io_uring_setup}, 1, $room); print q{{ring }}, $!{{EPERM}} ? q{{refused}} : $!, qq{{\\n}};"
+    );
+    let refused = "vsock refused\nkey refused\nring refused\n";
+    on_a_host(move || {
+        let free = output(Command::new("perl").args(["-e", &script]));
+        assert!(!text(&free).contains("key refused"), "{}", text(&free));
+        let walled = output(&mut cedarwall(&["perl", "-e", &script]));
+        assert!(text(&walled).starts_with(refused), "{}", text(&walled));
+    });
+}
+
 #[test]
 fn under_sudo_the_command_is_the_invoking_user_without_any_capability() {
     on_a_host(|| {

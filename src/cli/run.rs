@@ -23,7 +23,9 @@ use crate::run;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   sudo cedarwall run --policy policies/story -- npm install
-  sudo cedarwall run --policy agent.cedar --agent claude -- claude")]
+  cedarwall run --policy agent.cedar --agent claude -- claude
+
+Without root it takes user namespaces and pasta (passt) or slirp4netns.")]
 pub(super) struct Arguments {
     /// A .cedar file, or a folder of them
     #[arg(long, default_value = "policies", value_name = "PATH")]
@@ -110,6 +112,12 @@ pub(super) enum Part {
     /// Undoes everything at the end.
     #[command(name = "run-janitor", hide = true)]
     Janitor,
+    /// The run without root, in its user namespace.
+    #[command(name = "run-walled", hide = true)]
+    Walled {
+        /// Where the run waits for it.
+        socket: OsString,
+    },
     /// Makes the namespaces.
     #[command(name = "run-inside", hide = true)]
     Inside {
@@ -126,6 +134,7 @@ pub(super) enum Part {
 
 pub(super) fn execute_part(part: &Part) -> Result<ExitCode, Error> {
     match part {
+        Part::Walled { socket } => run::walled(socket, &mut io::stderr()).map_err(said),
         Part::Inside { socket } => run::inside(socket).map_err(said),
         Part::Init { socket } => run::init(socket).map_err(said),
         Part::Janitor => {

@@ -9,6 +9,7 @@ use std::process::{Child, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
@@ -17,16 +18,25 @@ use nix::unistd::{Pid, Uid};
 use super::handshake::{Door, Orders, Report};
 use super::init::{is_for_us_alone, signal_of};
 use super::inside::{as_exit_code, block_signals};
-use super::invoker::Invoker;
+use super::invoker::{Identity, Invoker};
 use super::janitor::{Janitor, Undo};
 use super::plan::{self, Id, RUNTIME};
-use super::process::{ip, nft, ourselves};
+use super::process::{ip, nft, ourselves, search_path};
 use super::summary::Summary;
-use super::{Error, Settings, network, resolver};
+use super::{Error, Settings, network, resolver, rootless};
 use crate::control;
 
 /// How long the daemon may take to load its policy and set up the kernel.
 const READY: Duration = Duration::from_secs(15);
+
+/// What a run depends on besides its settings.
+#[derive(Debug)]
+pub(super) struct Circumstances {
+    /// Whom the command runs as.
+    pub(super) identity: Identity,
+    /// Networks in use beyond what our own routes show.
+    pub(super) taken: Vec<Ipv4Net>,
+}
 
 /// Runs the command behind its wall and returns its exit code. The summary
 /// goes to `notes`.
@@ -35,15 +45,31 @@ const READY: Duration = Duration::from_secs(15);
 /// When there is no wall, or nothing to run behind it. The command has not
 /// been started then.
 pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error> {
-    refuse_early()?;
     let upstream = if settings.upstream.is_empty() { resolver::of_the_host()? } else { settings.upstream.clone() };
     let policy = fs::canonicalize(&settings.policy)
         .map_err(Error::io(format!("cannot read the policy {}", settings.policy.display())))?;
     let settings = Settings { policy, upstream, ..settings.clone() };
+    if !Uid::effective().is_root() {
+        return rootless::run(settings);
+    }
+    let invoker = Invoker::of_sudo(|name| env::var(name).ok());
+    let identity = invoker.map_or(Identity::Root, Identity::Invoker);
+    let circumstances = Circumstances { identity, taken: Vec::new() };
+    conduct(&settings, &circumstances, || Ok(()), notes)
+}
 
+/// The same for settings that are complete, and for root, be it of a user
+/// namespace. The command has `started` when that is called.
+pub(super) fn conduct(
+    settings: &Settings,
+    circumstances: &Circumstances,
+    started: impl FnOnce() -> Result<(), Error>,
+    notes: &mut dyn Write,
+) -> Result<ExitCode, Error> {
+    require_tools()?;
     let mut janitor = Janitor::start()?;
     let run = make_folder(&mut janitor).and_then(|id| {
-        let outcome = behind_the_wall(&settings, id, &mut janitor);
+        let outcome = behind_the_wall(settings, circumstances, id, &mut janitor, started);
         let journal = id.folder().join("events.jsonl");
         let text = fs::read_to_string(&journal).unwrap_or_default();
         if let Some(kept) = &settings.journal {
@@ -63,10 +89,7 @@ pub fn run(settings: &Settings, notes: &mut dyn Write) -> Result<ExitCode, Error
     Ok(code)
 }
 
-fn refuse_early() -> Result<(), Error> {
-    if !Uid::effective().is_root() {
-        return Err(Error::NotRoot);
-    }
+fn require_tools() -> Result<(), Error> {
     ip(&["-Version"])?;
     nft("").map(drop)
 }
@@ -94,7 +117,13 @@ fn make_folder(janitor: &mut Janitor) -> Result<Id, Error> {
     }
 }
 
-fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result<ExitCode, Error> {
+fn behind_the_wall(
+    settings: &Settings,
+    circumstances: &Circumstances,
+    id: Id,
+    janitor: &mut Janitor,
+    started: impl FnOnce() -> Result<(), Error>,
+) -> Result<ExitCode, Error> {
     let socket = id.folder().join("inside.sock");
     let door = Door::open(&socket)?;
     janitor.will(&Undo::Kill(socket.to_string_lossy().into_owned()))?;
@@ -107,9 +136,9 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
         // Two runs that start at once must not choose the same addresses.
         let lock = File::open(RUNTIME).map_err(Error::io(format!("cannot open {RUNTIME}")))?;
         lock.lock().map_err(Error::io(format!("cannot lock {RUNTIME}")))?;
-        network::connect(id, init_pid, janitor)?
+        network::connect(id, init_pid, &circumstances.taken, janitor)?
     };
-    let configuration = plan::configuration(settings, id, addresses, &settings.upstream);
+    let configuration = plan::configuration(settings, id, addresses);
     let mut daemon = raise_the_wall(&configuration, id, janitor)?;
     network::open_the_road(id, addresses, &settings.allow_ranges, janitor)?;
 
@@ -119,7 +148,7 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
         client6: addresses.client6(),
         wall: addresses.wall,
         wall6: addresses.wall6(),
-        invoker: Invoker::of_sudo(|name| env::var(name).ok()),
+        identity: circumstances.identity.clone(),
         directory: env::current_dir().map_err(Error::io("cannot tell the current folder"))?,
         command: settings.command.clone(),
     })?;
@@ -127,7 +156,10 @@ fn behind_the_wall(settings: &Settings, id: Id, janitor: &mut Janitor) -> Result
         return Err(Error::Inside(why));
     }
     drop(init);
-    attend(&mut inside, init_pid, &mut daemon)
+    started()?;
+    // What is open stays open until its lease ends, and nothing new opens:
+    // worth a word, no reason to end the command.
+    attend(&mut inside, init_pid, &mut daemon, "the wall's daemon ended; no name resolves any more")
 }
 
 /// Starts the daemon and waits until the wall stands and questions are
@@ -145,6 +177,7 @@ fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<
     let mut daemon = ourselves()
         .args(["serve", "--config"])
         .arg(&path)
+        .env("PATH", search_path())
         // Ctrl-C is for the command.
         .process_group(0)
         .stdin(Stdio::null())
@@ -167,21 +200,24 @@ fn raise_the_wall(configuration: &str, id: Id, janitor: &mut Janitor) -> Result<
     Ok(daemon)
 }
 
-/// Passes signals on until the inside has ended. Until here a signal ends the
-/// run, and the janitor does the rest; and nobody has inherited a blocked one.
-fn attend(inside: &mut Child, init: i32, daemon: &mut Child) -> Result<ExitCode, Error> {
+/// Passes signals on to process `init` until the inside has ended, and says
+/// `its_end` when `companion` does. Until here a signal ends the run, and the
+/// janitor does the rest; and nobody has inherited a blocked one.
+pub(super) fn attend(inside: &mut Child, init: i32, companion: &mut Child, its_end: &str) -> Result<ExitCode, Error> {
     let failed = || Error::kernel("to read signals", "");
     let descriptor = SignalFd::new(&block_signals()?).map_err(failed())?;
-    let mut wall_stands = true;
+    let mut is_accompanied = true;
     loop {
         if let Some(status) = inside.try_wait().map_err(Error::io("cannot wait for the inside"))? {
             return Ok(as_exit_code(status));
         }
-        if wall_stands && matches!(daemon.try_wait(), Ok(Some(_))) {
-            wall_stands = false;
-            // What is open stays open until its lease ends, and nothing new
-            // opens: worth a word, no reason to end the command.
-            let _ = writeln!(std::io::stderr(), "cedarwall: the wall's daemon ended; no name resolves any more");
+        if is_accompanied && matches!(companion.try_wait(), Ok(Some(_))) {
+            is_accompanied = false;
+            // A process that is ending has no executable any more, and may
+            // have taken its companion along.
+            if fs::read_link(format!("/proc/{init}/exe")).is_ok() {
+                let _ = writeln!(std::io::stderr(), "cedarwall: {its_end}");
+            }
         }
         let info = match descriptor.read_signal() {
             Ok(Some(info)) => info,

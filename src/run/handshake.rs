@@ -3,18 +3,21 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread::sleep;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::invoker::Invoker;
+use super::invoker::Identity;
 
 /// What init needs to know, once the wall stands.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,8 +32,8 @@ pub(super) struct Orders {
     pub(super) wall: Ipv4Addr,
     /// The wall's IPv6 address: gateway.
     pub(super) wall6: Option<Ipv6Addr>,
-    /// Whom to become; `None`: stay root.
-    pub(super) invoker: Option<Invoker>,
+    /// Whom to become.
+    pub(super) identity: Identity,
     /// Where the command starts.
     pub(super) directory: PathBuf,
     /// The command and its arguments.
@@ -88,6 +91,16 @@ impl Wire {
     pub(super) fn peer(&self) -> Result<i32, Error> {
         let credentials = getsockopt(&self.0, sockopt::PeerCredentials);
         credentials.map(|peer| peer.pid()).map_err(Error::kernel("the number of our init", ""))
+    }
+
+    /// Waits until there is something to hear, the other side's end included.
+    pub(super) fn has_word(&self, patience: PollTimeout) -> Result<bool, Error> {
+        let mut descriptors = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut descriptors, patience) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(cause) => Err(Error::kernel("to wait for the other side", "")(cause)),
+        }
     }
 
     pub(super) fn say(&mut self, message: &impl Serialize) -> Result<(), Error> {

@@ -48,7 +48,7 @@ pub fn init(socket: &OsStr) -> Result<ExitCode, Error> {
 fn prepare(orders: &Orders) -> Result<(), Error> {
     furnish_network(orders)?;
     mounts::furnish(orders.wall, &orders.directory)?;
-    privileges::give_up(orders.invoker.as_ref())
+    privileges::give_up(&orders.identity)
 }
 
 fn furnish_network(orders: &Orders) -> Result<(), Error> {
@@ -64,10 +64,9 @@ fn furnish_network(orders: &Orders) -> Result<(), Error> {
 fn start(orders: &Orders) -> Result<Pid, Error> {
     let (program, arguments) =
         orders.command.split_first().ok_or_else(|| Error::Inside("there is no command".to_owned()))?;
-    let environment = orders.invoker.iter().flat_map(|invoker| invoker.environment.iter().cloned());
     let child = Command::new(program)
         .args(arguments)
-        .envs(environment)
+        .envs(orders.identity.environment().iter().cloned())
         .spawn()
         .map_err(|cause| Error::Io { what: program.clone(), cause })?;
     let pid = i32::try_from(child.id()).map_err(|_| Error::Inside("its process has no number".to_owned()))?;

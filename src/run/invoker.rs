@@ -1,9 +1,36 @@
-//! Who called `sudo`: the user the command runs as.
+//! Whom the command runs as.
 
 use std::ffi::CString;
 
 use nix::unistd::{Gid, Uid, User, getgrouplist};
 use serde::{Deserialize, Serialize};
+
+/// Whom the command runs as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Identity {
+    /// Root, of few capabilities.
+    Root,
+    /// The user who called sudo.
+    Invoker(Invoker),
+    /// The user in whose user namespace the run is root, by their own numbers.
+    Owner {
+        /// The user.
+        uid: u32,
+        /// The primary group.
+        gid: u32,
+    },
+}
+
+impl Identity {
+    /// What the command finds in its environment besides the run's own.
+    pub(super) fn environment(&self) -> &[(String, String)] {
+        match self {
+            Self::Invoker(invoker) => &invoker.environment,
+            Self::Root | Self::Owner { .. } => &[],
+        }
+    }
+}
 
 /// A user to go back to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

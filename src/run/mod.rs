@@ -12,6 +12,8 @@
 //! it is made; the janitor undoes what it was told when its pipe closes, which
 //! happens at a normal end and at `kill -9` alike. There is no other clean-up.
 //!
+//! Who is not root gets the same in a user namespace: see `rootless`.
+//!
 //! Neither here nor elsewhere does this crate fork (that is unsafe code): each
 //! process of the picture is `/proc/self/exe` started anew with a hidden
 //! subcommand.
@@ -29,6 +31,7 @@ mod plan;
 mod privileges;
 mod process;
 mod resolver;
+mod rootless;
 pub mod summary;
 
 use std::io;
@@ -36,18 +39,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use conduct::run;
 pub use init::init;
 pub use inside::inside;
 pub use janitor::janitor;
+pub use rootless::walled;
 
 use crate::core::config::{CatchAllForbid, DenyAnswer, PacketVerdict};
 use crate::core::query::Agent;
 
 /// What `cedarwall run` was told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// The policy file or folder.
     pub policy: PathBuf,
@@ -74,9 +79,38 @@ pub struct Settings {
 /// Why the command could not be put behind a wall.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// A network namespace and a link into it need root.
-    #[error("`cedarwall run` makes a network namespace and must be root; try:\n  sudo cedarwall run …")]
-    NotRoot,
+    /// Who is not root needs user namespaces.
+    #[error("without root, {what}: {cause}\n  {mend}, or run it as root:\n  sudo cedarwall run …")]
+    Unprivileged {
+        /// What failed.
+        what: String,
+        /// What the kernel said.
+        cause: io::Error,
+        /// What to do.
+        mend: String,
+    },
+    /// Who is not root needs a program that carries packets for them.
+    #[error(
+        "a run without root needs `pasta` or `slirp4netns`, and neither is installed; on Debian and Ubuntu:\n  \
+         apt install passt\nor run it as root:\n  sudo cedarwall run …"
+    )]
+    NoUplink,
+    /// That program does not do it.
+    #[error("`{program}` does not carry the wall's packets: {said}")]
+    Uplink {
+        /// Which one.
+        program: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// A file that the run cannot see.
+    #[error("{what} {path} is below /run, which a run without root does not see; keep it elsewhere")]
+    Hidden {
+        /// What is in it.
+        what: &'static str,
+        /// Its name.
+        path: String,
+    },
     /// A program the host must have.
     #[error("`{program}` is not installed; on Debian and Ubuntu:\n  apt install {package}")]
     Missing {

@@ -49,7 +49,7 @@ pub(super) fn furnish(wall: Ipv4Addr, directory: &Path) -> Result<(), Error> {
         .map_err(Error::io(format!("cannot start in {} (/run is hidden from the command)", directory.display())))
 }
 
-fn cover(path: &str) -> Result<(), Error> {
+pub(super) fn cover(path: &str) -> Result<(), Error> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mounted(path, mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some("mode=0755")))
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+use serde::de::DeserializeOwned;
 
 use super::forwarding::{Family, Ipv6, Switch};
 use super::janitor::{Janitor, Undo};
@@ -16,10 +17,12 @@ use super::{Error, forwarding};
 /// The link's name in the command's namespace.
 pub(super) const INNER_LINK: &str = "eth0";
 
-/// Links the namespace of process `init` to the host.
-pub(super) fn connect(id: Id, init: i32, janitor: &mut Janitor) -> Result<Addresses, Error> {
+/// Links the namespace of process `init` to the host, by addresses outside our
+/// own networks and those `taken` elsewhere.
+pub(super) fn connect(id: Id, init: i32, taken: &[Ipv4Net], janitor: &mut Janitor) -> Result<Addresses, Error> {
     let link = id.link();
-    let mut addresses = Addresses::choose(&plan::taken(&routes("-4")?), id.0).ok_or(Error::NoSubnet)?;
+    let taken = [taken, &plan::taken(&routes("-4")?)].concat();
+    let mut addresses = Addresses::choose(&taken, id.0).ok_or(Error::NoSubnet)?;
     let reaches_ipv6 = routes("-6").is_ok_and(|routes| routes.iter().any(Route::leads_everywhere));
     if reaches_ipv6 && !matches!(Ipv6::here(), Ipv6::Never) {
         addresses.add_ipv6(rand::random());
@@ -87,8 +90,16 @@ pub(super) fn open_the_road(
     Ok(())
 }
 
-fn routes(family: &str) -> Result<Vec<Route>, Error> {
-    let text = ip(&[family, "-json", "route", "show", "table", "all"])?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::Tool { command: "ip -json route".to_owned(), output: error.to_string() })
+/// The routes of our own network namespace; `family` is `-4` or `-6`.
+pub(super) fn routes(family: &str) -> Result<Vec<Route>, Error> {
+    listed(&[family, "-json", "route", "show", "table", "all"])
+}
+
+/// What `ip -json` prints.
+pub(super) fn listed<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Error> {
+    let said = |error: serde_json::Error| Error::Tool {
+        command: format!("ip {}", arguments.join(" ")),
+        output: error.to_string(),
+    };
+    serde_json::from_str(&ip(arguments)?).map_err(said)
 }

@@ -69,16 +69,8 @@ impl Addresses {
     /// The first /30, counted from one that `seed` chooses, that meets none of
     /// the `taken` networks.
     pub(super) fn choose(taken: &[Ipv4Net], seed: u16) -> Option<Self> {
-        POOLS.iter().find_map(|&(base, length)| {
-            let pool = Ipv4Net::new(base, length).ok()?;
-            let count = pool.subnets(30).ok()?.count();
-            let start = usize::from(seed).checked_rem(count)?;
-            let all = pool.subnets(30).ok()?;
-            let ordered = all.skip(start).chain(all.take(start));
-            let free = |subnet: &Ipv4Net| !taken.iter().any(|other| overlap(*other, *subnet));
-            let mut hosts = ordered.into_iter().find(free)?.hosts();
-            Some(Self { wall: hosts.next()?, client: hosts.next()?, prefix6: None })
-        })
+        let mut hosts = free_network(taken, seed, 30)?.hosts();
+        Some(Self { wall: hosts.next()?, client: hosts.next()?, prefix6: None })
     }
 
     /// Adds IPv6, in the prefix with this random Global ID (RFC 4193 section
@@ -97,6 +89,19 @@ impl Addresses {
     pub(super) fn client6(self) -> Option<Ipv6Addr> {
         self.prefix6.map(|prefix| Ipv6Addr::from_bits(prefix.to_bits() | 2))
     }
+}
+
+/// The first network of this `length`, counted from one that `seed` chooses,
+/// that meets none of the `taken` ones.
+pub(super) fn free_network(taken: &[Ipv4Net], seed: u16, length: u8) -> Option<Ipv4Net> {
+    POOLS.iter().find_map(|&(base, pool_length)| {
+        let pool = Ipv4Net::new(base, pool_length).ok()?;
+        let count = pool.subnets(length).ok()?.count();
+        let start = usize::from(seed).checked_rem(count)?;
+        let all = pool.subnets(length).ok()?;
+        let mut ordered = all.skip(start).chain(all.take(start));
+        ordered.find(|network| !taken.iter().any(|other| overlap(*other, *network)))
+    })
 }
 
 fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
@@ -142,10 +147,32 @@ pub(super) fn uplinks(routes: &[Route], allow_ranges: &[IpNet]) -> BTreeSet<Stri
     devices.filter(|device| device != "lo" && !device.starts_with("cedarwall-")).collect()
 }
 
+/// An interface as `ip -json address show` prints it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Interface {
+    #[serde(default)]
+    addr_info: Vec<InterfaceAddress>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct InterfaceAddress {
+    local: Option<IpAddr>,
+    #[serde(default)]
+    scope: String,
+}
+
+/// The addresses of a host by which others know it: none of one link or of the
+/// host alone.
+pub(super) fn own_addresses(interfaces: &[Interface]) -> BTreeSet<IpAddr> {
+    let all = interfaces.iter().flat_map(|interface| &interface.addr_info);
+    let known = all.filter(|address| !matches!(address.scope.as_str(), "host" | "link"));
+    known.filter_map(|address| address.local).filter(|address| !address.is_loopback()).collect()
+}
+
 /// The daemon's configuration. The policy is read once: the command may be able
 /// to write its files, and must not let itself out.
-pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, upstream: &[SocketAddr]) -> String {
-    let upstream = toml_list(upstream.iter().map(|server| format!("udp://{server}")));
+pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses) -> String {
+    let upstream = toml_list(settings.upstream.iter().map(|server| format!("udp://{server}")));
     let ranges = toml_list(settings.allow_ranges.iter().map(ToString::to_string));
     let folder = id.folder();
     let mut text = String::new();

@@ -13,7 +13,8 @@ use seccompiler::{
 };
 
 use super::Error;
-use super::invoker::Invoker;
+use super::invoker::{Identity, Invoker};
+use super::rootless::user_namespace;
 
 /// What root keeps: enough to install packages, nothing that reaches the
 /// network's set-up, the kernel or other processes.
@@ -29,9 +30,17 @@ const KEPT: [Capability; 8] = [
 ];
 
 /// Gives up, for this process and all it starts, everything but [`KEPT`], and
-/// all of that too when it becomes `invoker`.
-pub(super) fn give_up(invoker: Option<&Invoker>) -> Result<(), Error> {
-    let kept: CapsHashSet = KEPT.into_iter().collect();
+/// all of that too where it becomes a user.
+pub(super) fn give_up(identity: &Identity) -> Result<(), Error> {
+    let mut kept: CapsHashSet = KEPT.into_iter().collect();
+    if let Identity::Owner { uid, gid } = identity {
+        // Namespaces and processes of the wall belong to the user namespace
+        // around this one. Nobody in here has a capability over them, whatever
+        // uid they have: the kernel gives one over a namespace's children, to
+        // its members and to their owner, never over its parent.
+        user_namespace::enter_another(*uid, *gid)?;
+        kept.clear();
+    }
     let failed = |error: caps::errors::CapsError| Error::Inside(format!("cannot drop capabilities: {error}"));
 
     for capability in caps::runtime::thread_all_supported().difference(&kept) {
@@ -40,7 +49,7 @@ pub(super) fn give_up(invoker: Option<&Invoker>) -> Result<(), Error> {
     caps::clear(None, CapSet::Ambient).map_err(failed)?;
     caps::clear(None, CapSet::Inheritable).map_err(failed)?;
 
-    if let Some(invoker) = invoker {
+    if let Identity::Invoker(invoker) = identity {
         // The kernel clears the other sets when the last uid stops being 0.
         become_user(invoker)?;
     } else {
@@ -49,7 +58,7 @@ pub(super) fn give_up(invoker: Option<&Invoker>) -> Result<(), Error> {
     }
 
     prctl::set_no_new_privs().map_err(Error::kernel("no_new_privs", ""))?;
-    keep_the_terminal_ours()?;
+    close_side_doors()?;
     leave_no_handles()
 }
 
@@ -62,21 +71,31 @@ fn become_user(invoker: &Invoker) -> Result<(), Error> {
     setresuid(uid, uid, uid).map_err(refused())
 }
 
-/// The command shares the user's terminal. TIOCSTI and TIOCLINUX would let it
-/// type there what the user's own shell, outside, executes afterwards.
-fn keep_the_terminal_ours() -> Result<(), Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Inside(format!("cannot guard the terminal: {error}"));
-    let request = |number: u64| {
-        let condition = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number);
-        condition.and_then(|condition| SeccompRule::new(vec![condition]))
+/// System calls that lead past namespaces.
+///
+/// The command shares the user's terminal: TIOCSTI and TIOCLINUX would let it
+/// type there what the user's own shell, outside, executes afterwards. A socket
+/// of AF_VSOCK reaches the machine that this one is a guest of, from every
+/// network namespace (vsock(7)). For request_key(2) the kernel starts a program
+/// in the host's namespaces, which may ask DNS for any name. And io_uring makes
+/// sockets without a system call that could be refused.
+fn close_side_doors() -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::Inside(format!("cannot filter system calls: {error}"));
+    let with_argument = |index: u8, number: u64| {
+        let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, number);
+        condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(|error| failed(&error))
     };
-    let rules = [libc::TIOCSTI, libc::TIOCLINUX].into_iter().map(request);
-    let rules = rules.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
+    let vsock = u64::from(libc::AF_VSOCK.unsigned_abs());
+    let rules = BTreeMap::from([
+        (libc::SYS_ioctl, vec![with_argument(1, libc::TIOCSTI)?, with_argument(1, libc::TIOCLINUX)?]),
+        (libc::SYS_socket, vec![with_argument(0, vsock)?]),
+        (libc::SYS_request_key, Vec::new()),
+        (libc::SYS_io_uring_setup, Vec::new()),
+    ]);
     let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| failed(&error))?;
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter =
-        SeccompFilter::new(BTreeMap::from([(libc::SYS_ioctl, rules)]), SeccompAction::Allow, denied, architecture)
-            .map_err(|error| failed(&error))?;
+        SeccompFilter::new(rules, SeccompAction::Allow, denied, architecture).map_err(|error| failed(&error))?;
     let program = BpfProgram::try_from(filter).map_err(|error| failed(&error))?;
     seccompiler::apply_filter(&program).map_err(|error| failed(&error))
 }

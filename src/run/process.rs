@@ -1,8 +1,11 @@
 //! Starting programs, ourselves among them.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +19,19 @@ pub(super) fn ourselves() -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("cedarwall");
     command
+}
+
+/// Where programs are looked for: the caller's own `PATH`, and the folders that
+/// an ordinary user's leaves out and Debian keeps `nft` in.
+pub(super) fn search_path() -> OsString {
+    let own = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&own).chain(["/usr/sbin", "/sbin", "/usr/bin"].map(Into::into));
+    env::join_paths(folders).unwrap_or(own)
+}
+
+/// Whether there is such a program in [`search_path`].
+pub(super) fn is_installed(program: &str) -> bool {
+    env::split_paths(&search_path()).any(|folder: std::path::PathBuf| Path::is_file(&folder.join(program)))
 }
 
 /// Runs `ip` (iproute2) and returns what it printed.
@@ -32,6 +48,7 @@ fn finish(program: &'static str, package: &'static str, arguments: &[&str], inpu
     let said = |output: String| Error::Tool { command: format!("{program} {}", arguments.join(" ")), output };
     let mut child = Command::new(program)
         .args(arguments)
+        .env("PATH", search_path())
         // Own process group: Ctrl-C is for the command behind the wall only.
         .process_group(0)
         .stdin(Stdio::piped())

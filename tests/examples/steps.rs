@@ -98,8 +98,9 @@ impl<'a> Runner<'a> {
             echo 'permit (principal, action, resource);' >> {1}/x.cedar && echo policy written
             exit 0",
             folder.display(),
-            fs::canonicalize("policies/ci-job").unwrap().display(),
+            runner.path("policies"),
         );
+        run("cp", &["-RL", "examples/github-actions/policies", &runner.path("policies")]);
         runner.program("npm", &npm);
         runner
     }
@@ -120,7 +121,7 @@ impl<'a> Runner<'a> {
         let mut bash = Command::new("bash");
         bash.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", script]).env("PATH", path);
         bash.env("WALLED_USER", "nobody").env("WALLED_JOURNALS", self.path("journals"));
-        bash.env("WALLED_POLICY", fs::canonicalize("examples/github-actions/policies").unwrap());
+        bash.env("WALLED_POLICY", self.path("policies"));
         bash.env("GITHUB_STEP_SUMMARY", self.path("summary.md"));
         bash.current_dir(self.folder).stdin(Stdio::null()).output().unwrap()
     }

@@ -4,6 +4,7 @@
 //! `CI=true`; elsewhere it says so and is not run.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod battery;
 pub mod change;
 pub mod client;
 pub mod engine;

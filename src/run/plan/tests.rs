@@ -58,7 +58,7 @@ fn the_configuration_is_toml_and_survives_odd_paths() {
         agent: Agent::parse("claude").unwrap(),
         catch_all_forbid: CatchAllForbid::DefaultDeny,
         allow_ranges: vec!["203.0.113.0/24".parse().unwrap()],
-        upstream: Vec::new(),
+        upstream: vec!["[2001:db8::1]:53".parse().unwrap()],
         deny: DenyAnswer::Nxdomain,
         verdict: PacketVerdict::Drop,
         journal: None,
@@ -67,7 +67,7 @@ fn the_configuration_is_toml_and_survives_odd_paths() {
     };
     let addresses =
         Addresses { wall: Ipv4Addr::new(10, 213, 0, 1), client: Ipv4Addr::new(10, 213, 0, 2), prefix6: None };
-    let text = configuration(&settings, Id(0x1a2b), addresses, &["[2001:db8::1]:53".parse().unwrap()]);
+    let text = configuration(&settings, Id(0x1a2b), addresses);
     let parsed: toml::Table = text.parse().unwrap();
     assert_eq!(parsed["policy"]["path"].as_str(), settings.policy.to_str());
     assert_eq!(parsed["policy"]["catch_all_forbid"].as_str(), Some("default-deny"));
@@ -100,4 +100,26 @@ fn ipv6_comes_from_a_unique_local_prefix_and_belongs_to_the_same_agent() {
     assert_eq!(addresses.wall6(), "fdff:ffff:ffff::1".parse().ok());
     assert_eq!(addresses.client6(), "fdff:ffff:ffff::2".parse().ok());
     assert!(nat_rules(Id(1), addresses, &BTreeSet::new()).contains("ip6 saddr fdff:ffff:ffff::2"));
+}
+
+#[test]
+fn a_host_is_known_by_neither_loopback_nor_link_local_addresses() {
+    let text = r#"[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8,"scope":"host"},
+                                               {"family":"inet","local":"203.0.113.9","prefixlen":32,"scope":"global"}]},
+                   {"ifname":"eth0","addr_info":[{"family":"inet","local":"192.0.2.2","prefixlen":24,"scope":"global"},
+                                                 {"family":"inet6","local":"2001:db8::2","prefixlen":64,"scope":"global"},
+                                                 {"family":"inet6","local":"fe80::1","prefixlen":64,"scope":"link"}]},
+                   {"ifname":"wg0","addr_info":[]}]"#;
+    let interfaces: Vec<Interface> = serde_json::from_str(text).unwrap();
+    let expected = ["192.0.2.2", "203.0.113.9", "2001:db8::2"].map(|address| address.parse().unwrap());
+    assert_eq!(own_addresses(&interfaces), BTreeSet::from(expected));
+}
+
+#[test]
+fn the_uplinks_network_is_free_of_the_hosts_routes() {
+    let taken = ["10.213.0.0/17".parse().unwrap(), "10.213.128.0/24".parse().unwrap()];
+    for seed in (0..=u16::MAX).step_by(97) {
+        let chosen = free_network(&taken, seed, 24).unwrap();
+        assert!(!taken.iter().any(|other| overlap(*other, chosen)), "{chosen}");
+    }
 }
