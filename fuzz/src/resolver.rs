@@ -16,7 +16,7 @@ use cedarwall::core::query::{Agent, Client, Protocol, Query};
 use cedarwall::core::rate::Rate;
 use cedarwall::core::screen::Screened;
 use cedarwall::core::time::{Ttl, WallTime};
-use cedarwall::dns::{Answer, Handler, Hooks, Pass, Settings};
+use cedarwall::dns::{Answer, Capture, Handler, Hooks, Pass, Settings};
 use hickory_proto::op::Message;
 
 /// A client that the wall knows.
@@ -38,11 +38,13 @@ pub fn reply(peer: &str, transport: Transport, deny: DenyAnswer, wire: &[u8], sc
         in_flight_per_client: 4,
         rate: Rate { per_second: 1000, burst: 1000 },
         patience: Duration::from_secs(5),
+        search: Arc::from([]),
     };
     let hooks = Hooks {
         now: || WallTime(1_767_225_600_000),
         denials: Arc::new(|_| 7),
         trace: Arc::new(|_| Box::pin(std::future::ready(Traced::Unasked))),
+        capture: Capture::nothing(),
     };
     let handler = Handler::new(Given(screener), clients(), settings, hooks, Silent);
     let peer: SocketAddr = peer.parse().expect("an address");

@@ -98,14 +98,15 @@ fn ask(arguments: &Arguments) -> Result<(DenialReport, usize), Error> {
     Ok((report, more))
 }
 
-/// Leaves what is about `agent`. The kernel's totals and the count of names
-/// not remembered are about everybody, and go.
+/// Leaves what is about `agent`. The kernel's totals, the count of names not
+/// remembered and that of search lists are about everybody, and go.
 fn keep_agent(report: &mut DenialReport, agent: &str) {
     let denials = &mut report.denials;
     denials.totals.retain(|total| total.agent.as_deref() == Some(agent));
     denials.names.retain(|row| row.agent.as_deref() == Some(agent));
     denials.count = denials.totals.iter().map(|total| total.count).sum();
     denials.other = denials.count.saturating_sub(denials.names.iter().map(|row| row.count).sum());
+    denials.search = 0;
     report.refused.retain(|row| row.agent.as_deref() == Some(agent));
     report.kernel.clear();
 }
@@ -123,6 +124,9 @@ fn show(out: &mut dyn Write, report: &DenialReport, more: usize, now: Timestamp)
         if denials.other > 0 {
             writeln!(out, "and {} denials of names beyond those remembered", denials.other)?;
         }
+    }
+    if denials.search > 0 {
+        writeln!(out, "and {} at or below a search suffix, which nobody meant", denials.search)?;
     }
     show_kernel(out, kernel)?;
     show_refused(out, refused)?;
@@ -226,6 +230,7 @@ mod tests {
                 totals: vec![total("claude", 7), total("ci", 3)],
                 names: vec![row("claude", "telemetry.example.com", 5), row("ci", "ads.example.net", 3)],
                 other: 2,
+                search: 31,
             },
             kernel: vec![KernelCounter { name: "denied_syn".into(), packets: 7, bytes: 420 }],
             refused: vec![RefusedRow {
@@ -253,6 +258,7 @@ mod tests {
             "3m 10s ago",
             "4 more",
             "2 denials of names",
+            "31 at or below a search suffix",
         ] {
             assert!(text.contains(shown), "{shown}: {text}");
         }
@@ -264,6 +270,7 @@ mod tests {
         let mut report = report();
         keep_agent(&mut report, "claude");
         assert_eq!((report.denials.count, report.denials.other, report.denials.names.len()), (7, 2, 1));
+        assert_eq!(report.denials.search, 0);
         assert!(report.kernel.is_empty(), "the kernel's totals are about everybody");
         assert_eq!(report.refused.len(), 1);
     }

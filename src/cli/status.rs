@@ -59,8 +59,12 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         (
             "queries",
             format!(
-                "{} answered, {} empty, {} denied, {} failed",
-                queries.answered, queries.empty, queries.denied, queries.failed
+                "{} answered, {} empty, {} denied, {} failed{}",
+                queries.answered,
+                queries.empty,
+                queries.denied,
+                queries.failed,
+                search_lists(queries.denied_search)
             ),
         ),
         ("processes", processes(&house.processes)),
@@ -81,6 +85,11 @@ fn show(out: &mut dyn Write, status: &Status) -> Result<(), Error> {
         lines.push(("journal", format!("{journal_lost} lines were lost")));
     }
     Ok(pairs(out, &lines)?)
+}
+
+/// What is no alarm, if there was any.
+fn search_lists(count: u64) -> String {
+    if count > 0 { format!("; {count} of search lists") } else { String::new() }
 }
 
 fn processes(standing: &str) -> String {
@@ -129,7 +138,7 @@ mod tests {
                 }),
                 ..HouseStatus::default()
             },
-            queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0, would_deny: 5 },
+            queries: QueryTotals { answered: 12, empty: 0, denied: 7, failed: 0, denied_search: 31, would_deny: 5 },
             undone: TableTotals { restored: 2, repaired: 3 },
             journal_lost: 4,
         };
@@ -142,7 +151,7 @@ mod tests {
             "5 questions would have been denied",
             "the wall stands; up for 2h 5m",
             "gateway on veth-agent",
-            "7 denied",
+            "7 denied, 0 failed; 31 of search lists",
             "a change is taken up at once",
             "dns.listen, wall.verdict: takes effect at the next start",
             "4 lines were lost",

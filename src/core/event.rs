@@ -307,6 +307,11 @@ pub struct Subject {
     pub name: String,
     /// The type asked for.
     pub kind: RecordKind,
+    /// The resolver that the client asked, where that was not the wall.
+    pub resolver: Option<IpAddr>,
+    /// Whether it was denied, or would have been, and a search suffix explains
+    /// why anybody asks for it (see [`super::search`]): no alarm.
+    pub search: bool,
 }
 
 /// What a lease event tells: one name of one client.

@@ -30,6 +30,7 @@ pub mod record;
 pub mod roster;
 pub mod rule;
 pub mod screen;
+pub mod search;
 pub mod sightings;
 pub mod sinkhole;
 pub mod statics;

@@ -63,9 +63,10 @@ use crate::core::problem::Problem;
 use crate::core::process::Ends;
 use crate::core::screen::Rules;
 use crate::core::time::{Ttl, WallTime};
-use crate::dns::{self, Forwarder, Handler, Hooks, Listeners, Settings, Sinkhole};
+use crate::dns::{self, Capture, Forwarder, Handler, Hooks, Listeners, Settings, Sinkhole};
 use crate::gate::{Gate, InForce};
 use crate::journal::{self, Journal};
+use crate::nft::conntrack::Originals;
 use crate::nft::firewall::{Firewall, Setup};
 use crate::nft::{self, adopt, protect};
 use crate::{host, policy_files};
@@ -89,6 +90,12 @@ pub enum Error {
     /// The listeners.
     #[error(transparent)]
     Listen(#[from] dns::BindError),
+    /// The listeners of what is captured.
+    #[error(
+        "{0}; captured questions arrive there: name another port with `dns_capture_port` in the section [wall], or set \
+         dns_capture = false"
+    )]
+    Capture(dns::BindError),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] journal::Error),
@@ -191,6 +198,7 @@ async fn stand(
         now: wall_time,
         denials: Arc::new(move |client| denials.denied_to(client)),
         trace: tracing_queries(Arc::clone(&tracer)),
+        capture: capture(config),
     };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
     let hooks = packet_hooks(tracer, handler.sinkhole(), config.wall.mode.is_sidecar());
@@ -224,6 +232,7 @@ async fn stand(
 
     let _audit = OnDrop(tokio::spawn(audit::keep_telling(Arc::clone(&in_force), Arc::clone(journal))));
     let listeners = Listeners::bind(&config.dns.listen, (&config.dns).into())?;
+    let listeners = listeners.and(&config.captures()).map_err(Error::Capture)?;
     let (stop, stopping) = watch::channel(false);
     let house =
         DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
@@ -257,6 +266,18 @@ async fn stand(
 /// Who asks, for the handler.
 fn tracing_queries(tracer: Arc<Tracer>) -> Arc<dyn Fn(Ends) -> dns::Tracing + Send + Sync> {
     Arc::new(move |ends| Box::pin(tracer.trace(ends)))
+}
+
+/// Where what is captured was sent, as the kernel knows.
+fn capture(config: &Config) -> Capture {
+    let originals = Originals::default();
+    let sent = move |ends: Ends| {
+        originals.of(ends).unwrap_or_else(|error| {
+            tracing::debug!("the kernel does not say where {} had sent a captured question: {error}", ends.client);
+            None
+        })
+    };
+    Capture::new(config.captures(), Arc::new(sent))
 }
 
 /// Who sends, and which denied name leads there, for what tells of packets.

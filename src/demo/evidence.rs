@@ -21,10 +21,11 @@ const SCREEN: usize = 24;
 pub(super) fn counted(report: &mut Report<'_>, before: u64) -> Result<(), Error> {
     let written = || Error::io("cannot write the output");
     let count = |name| kernel::counter(Place::Wall, "cedarwall", name);
-    let (permitted, syn, other) = (count("permitted")?, count("denied_syn")?, count("denied_other")?);
+    let (permitted, captured) = (count("permitted")?, count("captured_dns")?);
+    let (syn, other) = (count("denied_syn")?, count("denied_other")?);
     let told = "nft list counters table inet cedarwall: the kernel counted it all";
-    let seen = format!("permitted {permitted}, denied_syn {syn}, denied_other {other} packets");
-    report.check(told, &seen, permitted > 0 && syn >= 4 && other >= 6).map_err(written())?;
+    let seen = format!("permitted {permitted}, denied_syn {syn}, denied_other {other}, captured_dns {captured}");
+    report.check(told, &seen, permitted > 0 && syn >= 3 && other >= 5 && captured >= 3).map_err(written())?;
     report.show(&seen).map_err(written())?;
 
     let arrived = kernel::arrivals()?.saturating_sub(before);

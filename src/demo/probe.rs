@@ -71,7 +71,7 @@ fn udp(target: SocketAddr, datagram: &[u8]) -> io::Result<()> {
 }
 
 fn question() -> io::Result<Vec<u8>> {
-    let name = "telemetry.example.com.".parse().map_err(io::Error::other)?;
+    let name = "c2VjcmV0.example.net.".parse().map_err(io::Error::other)?;
     let mut message = Message::new(7, MessageType::Query, OpCode::Query);
     message.add_query(Query::query(name, RecordType::A));
     message.to_vec().map_err(io::Error::other)

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{self, ExtendedError, Rcode, Reply};
 use super::caps::{Caps, Pace};
+use super::capture::Capture;
 use super::limits::{Full, Quota};
 use super::request::{Request, Unreadable};
 use super::sinkhole::{Sinkhole, Swallowed};
@@ -21,10 +22,12 @@ use crate::core::config::{DenyAnswer, Dns, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
+use crate::core::name::Name;
 use crate::core::process::{Ends, Traced};
 use crate::core::query::{Client, Protocol, Query, RecordKind};
 use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
+use crate::core::search;
 use crate::core::sinkhole;
 use crate::core::time::{Ttl, WallTime};
 use crate::gate::{Gate, Open, Resolve};
@@ -62,7 +65,7 @@ impl<U: Resolve + 'static, F: Open + 'static> Pass for Gate<U, F> {
 }
 
 /// What of the configuration concerns the handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// What a denied name gets.
     pub deny: DenyAnswer,
@@ -76,6 +79,8 @@ pub struct Settings {
     pub rate: Rate,
     /// How long one query may take before it fails.
     pub patience: Duration,
+    /// The clients' search suffixes.
+    pub search: Arc<[Name]>,
 }
 
 impl From<&Dns> for Settings {
@@ -87,6 +92,7 @@ impl From<&Dns> for Settings {
             in_flight_per_client: dns.in_flight_per_client,
             rate: Rate { per_second: dns.queries_per_second, burst: dns.burst },
             patience: dns.upstream_timeout + KERNEL_PATIENCE,
+            search: Arc::clone(&dns.search),
         }
     }
 }
@@ -101,6 +107,8 @@ pub struct Hooks {
     /// Which process holds the client's end, for the event of a denial, which
     /// is held until this says so or gives up.
     pub trace: Arc<dyn Fn(Ends) -> Tracing + Send + Sync>,
+    /// Where a client had sent what was captured.
+    pub capture: Capture,
 }
 
 /// Somebody is looking for a process.
@@ -139,7 +147,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         self.sinkhole.clone()
     }
 
-    async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, ends: Ends) -> Vec<u8> {
+    async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, ends: Ends, resolver: Option<IpAddr>) -> Vec<u8> {
         let started = Instant::now();
         let client = Client::new(ends.client.ip());
         if request.edns.is_some_and(|edns| edns.version > 0) {
@@ -154,6 +162,8 @@ impl<G: Pass, R: Report> Handler<G, R> {
             agent: None,
             name: name.as_ref().map_or_else(|_| request.escaped_name(), ToString::to_string),
             kind: RecordKind::from_number(request.kind),
+            resolver,
+            search: false,
         };
         let Some(Identity { agent, addresses }) = self.clients.identify(client) else {
             // Nobody searches this host for addresses that anybody can invent.
@@ -229,6 +239,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let wire = reply.with(encoded, ttl, Rcode::NoError, None);
         let removed = screened.removed.clone();
         let (ttl, micros) = (ttl.as_secs(), micros_since(started));
+        let subject = self.marked(subject, would_deny.as_ref());
         self.report.report(Event::QueryAnswered {
             subject,
             policies,
@@ -250,6 +261,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let no_such_name = screened.negative == Some(Negative::NoSuchName);
         let rcode = if no_such_name { Rcode::NxDomain } else { Rcode::NoError };
         let wire = reply.with(encoded, ttl, rcode, None);
+        let subject = self.marked(subject, would_deny.as_ref());
         self.report.report(Event::QueryEmpty {
             subject,
             policies,
@@ -297,8 +309,11 @@ impl<G: Pass, R: Report> Handler<G, R> {
         process: Traced,
     ) -> Vec<u8> {
         let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
+        let subject = self.marked(subject, Some(&denial));
         let settings = self.settings.load();
         let (rcode, sinkhole) = match settings.deny {
+            // Whatever else a resolver got, it would not try the next name.
+            _ if subject.search => (if is_whole_name { Rcode::NxDomain } else { Rcode::NoError }, None),
             DenyAnswer::Refused => (Rcode::Refused, None),
             DenyAnswer::Sinkhole if sinkhole::swallows(denial.reason) => {
                 self.swallow(request, &subject, &denial, settings.deny_ttl)
@@ -361,6 +376,13 @@ impl<G: Pass, R: Report> Handler<G, R> {
         reply.bare(Rcode::ServFail, Some(&error))
     }
 
+    /// `subject`, which got this `denial` or would have, marked if a search
+    /// suffix explains it.
+    fn marked(&self, subject: Subject, denial: Option<&Denial>) -> Subject {
+        let is_explained = |denial| search::explains(&self.settings.load().search, &subject.name, denial);
+        Subject { search: denial.is_some_and(is_explained), ..subject }
+    }
+
     /// Counts that `client` met `cap`, and tells of it if it is time.
     fn met(&self, cap: Cap, client: Client) {
         let party = match self.clients.identify(client) {
@@ -413,6 +435,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
     ) -> Vec<u8> {
         let Permit { policies, would_deny, .. } = permit;
         let wire = self.local(reply, answer::minimal_any(request));
+        let subject = self.marked(subject, would_deny.as_ref());
         self.report.report(Event::QueryEmpty {
             subject,
             policies,
@@ -451,10 +474,11 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
             Protocol::Udp => Transport::Udp,
             Protocol::Tcp => Transport::Tcp,
         };
+        let (ends, resolver) = self.hooks.capture.sent(ends)?;
         match Request::parse(wire) {
             Ok(request) => {
                 let reply = Reply::to(&request, transport);
-                Some(self.respond(&request, reply, ends).await)
+                Some(self.respond(&request, reply, ends, resolver).await)
             }
             Err(unreadable) => unreadable_reply(&unreadable),
         }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod caps;
+mod capture;
 mod handler;
 mod limits;
 mod listener;
@@ -10,6 +11,7 @@ mod request;
 mod sinkhole;
 mod upstream;
 
+pub use capture::Capture;
 pub use handler::{Handler, Hooks, Pass, Settings, Tracing};
 pub use listener::{BindError, Limits, Listeners};
 pub use sinkhole::Sinkhole;

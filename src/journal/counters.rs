@@ -28,6 +28,9 @@ pub struct QueryTotals {
     pub denied: u64,
     /// Permitted, and then something broke.
     pub failed: u64,
+    /// Denied besides, at or below a search suffix: no alarm.
+    #[serde(default)]
+    pub denied_search: u64,
     /// Of those answered or empty, what would have been denied but for audit
     /// mode.
     #[serde(default)]
@@ -51,6 +54,7 @@ pub(super) struct Counters {
     answered: Counter,
     empty: Counter,
     denied: Counter,
+    denied_search: Counter,
     failed: Counter,
     denials: Family<DeniedLabels, Counter>,
     would_deny: Family<DeniedLabels, Counter>,
@@ -105,6 +109,7 @@ impl Counters {
             answered: outcome("answered"),
             empty: outcome("empty"),
             denied: outcome("denied"),
+            denied_search: outcome("denied_search"),
             failed: outcome("failed"),
             denials: Family::default(),
             would_deny: Family::default(),
@@ -168,6 +173,7 @@ impl Counters {
                 self.observe(*micros);
                 self.count_audited(subject, would_deny.as_ref());
             }
+            Event::QueryDenied { subject: Subject { search: true, .. }, .. } => _ = self.denied_search.inc(),
             Event::QueryDenied { subject, denial, .. } => {
                 self.denied.inc();
                 let labels = DeniedLabels { agent: AgentLabel(subject.agent.clone()), reason: denial.reason.code() };
@@ -213,7 +219,7 @@ impl Counters {
     }
 
     fn count_audited(&self, subject: &Subject, would_deny: Option<&Denial>) {
-        let Some(denial) = would_deny else { return };
+        let Some(denial) = would_deny.filter(|_| !subject.search) else { return };
         self.would_deny_in_all.inc();
         let labels = DeniedLabels { agent: AgentLabel(subject.agent.clone()), reason: denial.reason.code() };
         self.would_deny.get_or_create_owned(&labels).inc();
@@ -238,6 +244,7 @@ impl Counters {
             empty: self.empty.get(),
             denied: self.denied.get(),
             failed: self.failed.get(),
+            denied_search: self.denied_search.get(),
             would_deny: self.would_deny_in_all.get(),
         }
     }

@@ -32,6 +32,10 @@ pub struct Denials {
     pub names: Vec<DenialRow>,
     /// Denials of names beyond those remembered in `names`.
     pub other: u64,
+    /// Denials besides, at or below a search suffix: no alarm, and counted
+    /// nowhere else in here.
+    #[serde(default)]
+    pub search: u64,
 }
 
 /// How often one agent was denied something for one reason.
@@ -69,6 +73,7 @@ pub(super) struct DenialTable {
     names: usize,
     /// Denials of agents beyond those told apart.
     other: u64,
+    search: u64,
     clients: HashMap<Client, u64>,
 }
 
@@ -88,6 +93,10 @@ struct NameDenials {
 
 impl DenialTable {
     pub(super) fn add(&mut self, subject: &Subject, denial: &Denial, now: Timestamp) {
+        if subject.search {
+            self.search += 1;
+            return;
+        }
         // Strangers are not counted one by one: addresses can be invented, and
         // nobody would be told.
         let is_known = subject.agent.is_some();
@@ -121,7 +130,7 @@ impl DenialTable {
     }
 
     pub(super) fn snapshot(&self) -> Denials {
-        let mut denials = Denials { other: self.other, count: self.other, ..Denials::default() };
+        let mut denials = Denials { other: self.other, count: self.other, search: self.search, ..Denials::default() };
         for (agent, told) in &self.agents {
             let agent = agent.as_ref().map(ToString::to_string);
             denials.other += told.other;
@@ -164,6 +173,8 @@ mod tests {
             agent: is_known.then(|| Agent::parse("claude").unwrap()),
             name: format!("x{number}.example.org"),
             kind: RecordKind::A,
+            resolver: None,
+            search: false,
         }
     }
 
@@ -188,5 +199,16 @@ mod tests {
         assert_eq!(denials.names.iter().map(|row| row.count).sum::<u64>() + denials.other, 1_000_000);
         assert_eq!(table.clients.values().sum::<u64>(), 500_000);
         assert_eq!(table.of_client(subject(1).client), 0, "strangers are told of together");
+    }
+
+    #[test]
+    fn what_a_search_list_made_is_counted_apart_and_stands_in_no_list() {
+        let (mut table, denial) = (DenialTable::default(), Denial::by_default(Reason::NotPermitted));
+        table.add(&Subject { search: true, ..subject(2) }, &denial, Timestamp::MIN);
+        table.add(&subject(4), &denial, Timestamp::MIN);
+        let Denials { count, names, totals, other, search } = table.snapshot();
+        assert_eq!((count, other, search), (1, 0, 1));
+        assert_eq!((names.len(), names[0].name.as_str(), totals[0].count), (1, "x4.example.org", 1));
+        assert_eq!((table.of_client(subject(2).client), table.of_client(subject(4).client)), (0, 1));
     }
 }

@@ -248,8 +248,10 @@ struct Asked<'a>(&'a Subject);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Subject { client, agent, name, kind } = self.0;
-        write!(formatter, "{} {name} {kind}", Sender(agent.as_ref(), *client))
+        let Subject { client, agent, name, kind, resolver, search } = self.0;
+        write!(formatter, "{} {name} {kind}", Sender(agent.as_ref(), *client))?;
+        listed(formatter, ", captured on its way to ", resolver.iter())?;
+        formatter.write_str(if *search { ", of a search list" } else { "" })
     }
 }
 

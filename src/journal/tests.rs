@@ -13,6 +13,8 @@ use crate::core::query::{Agent, Client, RecordKind};
 
 fn subject(agent: Option<&str>, name: &str) -> Subject {
     Subject {
+        resolver: None,
+        search: false,
         client: Client::new("10.77.0.2".parse().unwrap()),
         agent: agent.map(|agent| Agent::parse(agent).unwrap()),
         name: name.to_owned(),

@@ -170,6 +170,8 @@ fn tell(event: &Event) {
         | Event::JournalLost { .. } => tracing::warn!("{line}"),
         Event::PolicyLoaded { warnings, .. } if !warnings.is_empty() => tracing::warn!("{line}"),
         Event::PolicyRefused { .. } | Event::ConfigRefused { .. } => tracing::error!("{line}"),
+        // Resolvers ask for these by the dozen, and nobody meant them.
+        Event::QueryDenied { subject, .. } if subject.search => tracing::debug!("{line}"),
         Event::PolicyLoaded { .. }
         | Event::ConfigLoaded { .. }
         | Event::LeaseRevoked(_)

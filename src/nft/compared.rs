@@ -18,8 +18,8 @@ use crate::core::config::{Config, TableName};
 use crate::core::roster::Roster;
 
 /// What the sets are called whose elements come and go.
-const CHANGING: [&str; 9] =
-    ["lease", "static", "denied", "would_deny", "refused", "traffic", "begun", "asking", "telling"];
+const CHANGING: [&str; 10] =
+    ["lease", "static", "denied", "would_deny", "refused", "traffic", "begun", "asking", "telling", "capturing"];
 /// What of a table can be changed while its hooks stay.
 const KNOWN: [&str; 3] = ["chain ", "set ", "counter "];
 

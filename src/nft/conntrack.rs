@@ -1,6 +1,8 @@
 //! The kernel's table of flows: which ones the wall admitted, and the end of
 //! those that are permitted no longer.
 
+mod original;
+
 use std::io;
 use std::net::IpAddr;
 
@@ -11,6 +13,7 @@ use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage, 
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
+pub use self::original::Originals;
 use super::ruleset::audit::AUDITED;
 use crate::core::query::{Client, Port, Protocol};
 

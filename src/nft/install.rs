@@ -160,7 +160,8 @@ impl Inventory {
             } else if line == "\t}" {
                 chain = None;
             } else if let Some(name) = &chain {
-                match trimmed.strip_prefix("type filter hook ") {
+                let hook = trimmed.strip_prefix("type filter hook ").or_else(|| trimmed.strip_prefix("type nat hook "));
+                match hook {
                     Some(hook) => {
                         let point = hook.split_whitespace().next().unwrap_or_default().to_owned();
                         inventory.hooks.insert(name.clone(), (point, hook.contains("policy drop")));

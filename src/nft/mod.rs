@@ -106,6 +106,15 @@ fn advice(error: &NftablesError) -> String {
         NftablesError::NftFailed { stderr, .. } if stderr.contains("Operation not permitted") => {
             "nft may not change the kernel's ruleset (CAP_NET_ADMIN is missing); run this as root".to_owned()
         }
+        NftablesError::NftFailed { stderr, .. }
+            if ["chain capture", "dnat "].iter().any(|part| stderr.contains(part)) =>
+        {
+            format!(
+                "nft refused: {}; without NAT for nftables in the kernel (nft_chain_nat, nft_nat) nothing can be \
+                 captured: set dns_capture = false in the section [wall]",
+                stderr.trim()
+            )
+        }
         NftablesError::NftFailed { stderr, .. } => format!("nft refused: {}", stderr.trim()),
         other => other.to_string(),
     }

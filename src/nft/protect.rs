@@ -153,7 +153,7 @@ fn flat(text: &str) -> String {
                 objects += "}\n";
                 object = None;
             }
-            (Some(("chain", name)), _) if !words.starts_with("type filter hook ") => {
+            (Some(("chain", name)), _) if !words.starts_with("type ") => {
                 if !words.is_empty() {
                     _ = writeln!(rules, "add rule {of} {name} {words}");
                 }
@@ -191,10 +191,10 @@ mod tests {
     #[test]
     fn a_ruleset_without_blocks_says_the_same_in_an_order_that_can_be_loaded() {
         let text = "# a word\ndefine bit = 1\ntable inet w\ndelete table inet w\ntable inet w {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n\
-            \tcounter c {\n\t}\n\tchain a {\n\t\ttype filter hook input priority 0; policy drop;\n\t\t# why\n\t\tjump b\n\t}\n\
+            \tcounter c {\n\t}\n\tchain a {\n\t\ttype nat hook input priority 0; policy drop;\n\t\t# why\n\t\tjump b\n\t}\n\
             \tchain b {\n\t}\n}\nadd element inet w s { 192.0.2.1 }\n";
         let expected = "define bit = 1\nadd set inet w s {\ntype ipv4_addr\n}\nadd counter inet w c {\n}\n\
-            add chain inet w a {\ntype filter hook input priority 0; policy drop;\n}\nadd chain inet w b {\n}\n\
+            add chain inet w a {\ntype nat hook input priority 0; policy drop;\n}\nadd chain inet w b {\n}\n\
             add rule inet w a jump b\nadd element inet w s { 192.0.2.1 }\n";
         assert_eq!(flat(text), expected);
         let table = TableName::parse("w").unwrap();

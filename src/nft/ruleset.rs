@@ -2,6 +2,7 @@
 //! elements and rules added at the end.
 
 pub mod audit;
+mod capture;
 mod engine;
 
 use std::fmt::Write as _;
@@ -41,6 +42,7 @@ pub fn render(config: &Config, identity: &Identity, roster: &Roster) -> String {
                 text += &engine::tables(table, &docker.bridges);
             }
             text += &members::text(table, &members::of(config, roster));
+            text += &capture::rules(config);
         }
         Mode::Sidecar { interfaces } => {
             text += &replacing("inet", table, &configured(SIDECAR, config));
@@ -68,9 +70,12 @@ pub(super) fn dormant(text: &str) -> String {
 }
 
 fn replacing(family: &str, table: &TableName, shipped: &str) -> String {
-    let renamed =
-        shipped.replace(&format!("table {family} cedarwall {{"), &format!("table {family} {} {{", table.as_str()));
-    format!("{}{renamed}\n", removing(family, table))
+    format!("{}{}\n", removing(family, table), replacing_name(family, table, shipped))
+}
+
+/// The shipped text for a table of this name.
+fn replacing_name(family: &str, table: &TableName, shipped: &str) -> String {
+    shipped.replace(&format!("table {family} cedarwall {{"), &format!("table {family} {} {{", table.as_str()))
 }
 
 /// Deleting a table that is not there is an error; making it first never is.

@@ -21,6 +21,8 @@ struct Line {
     reason: Option<String>,
     #[serde(default)]
     policies: Vec<String>,
+    #[serde(default)]
+    search: bool,
 }
 
 /// The summary of one run.
@@ -56,7 +58,7 @@ impl Summary {
         match line.event.as_str() {
             "query.answered" | "query.empty" => add(&mut self.answered, line.name),
             "query.failed" => add(&mut self.failed, line.name),
-            "query.denied" => {
+            "query.denied" if !line.search => {
                 let denied = self.denied.entry(line.name).or_default();
                 denied.times = denied.times.saturating_add(1);
                 denied.reason = line.reason.unwrap_or_default();
@@ -123,6 +125,7 @@ mod tests {
 {"event":"query.answered","hostname":"registry.example.com","policies":["claude-registry"]}
 {"event":"query.answered","hostname":"registry.example.com","policies":["claude-registry"]}
 {"event":"query.denied","hostname":"telemetry.example.com","reason":"not_permitted","policies":[]}
+{"event":"query.denied","hostname":"api.example.com.corp.example.com","search":true,"reason":"not_permitted","policies":[]}
 {"event":"query.denied","hostname":"evil.example.net","reason":"forbidden","policies":["no-evil"]}
 half a li"#;
 

@@ -89,6 +89,7 @@ pub(super) fn totals(totals: &Totals) -> Vec<String> {
         totals.connections_denied,
         format!("{} to denied names", counted(totals.connections_denied, "connection", "connections")),
     );
+    add(totals.denied_search, format!("{} of search lists denied", grouped(totals.denied_search)));
     add(totals.packets_dropped, format!("{} dropped", counted(totals.packets_dropped, "packet", "packets")));
     add(totals.answered, format!("{} answered", grouped(totals.answered)));
     add(totals.empty, format!("{} without such a name or record", grouped(totals.empty)));

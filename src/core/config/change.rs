@@ -66,6 +66,7 @@ impl Waiting {
             in_flight_per_client,
             queries_per_second,
             burst,
+            search,
         } = wanted;
         let now = &running.dns;
         Dns {
@@ -90,13 +91,17 @@ impl Waiting {
             ),
             queries_per_second: self.keep("dns.queries_per_second", &now.queries_per_second, queries_per_second),
             burst: self.keep("dns.burst", &now.burst, burst),
+            search,
         }
     }
 
     fn wall(&mut self, running: &Wall, wanted: Wall) -> Wall {
-        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second, log_group } = wanted;
+        let Wall { mode, verdict, allow_ranges, table, protect, dns_packets_per_second, log_group, dns_capture } =
+            wanted;
         let is_other_mode = running.mode.is_sidecar() != mode.is_sidecar();
         let name = if is_other_mode { "wall.mode" } else { "wall.interfaces" };
+        let is_other_port = running.dns_capture.is_some() && dns_capture.is_some();
+        let capture = if is_other_port { "wall.dns_capture_port" } else { "wall.dns_capture" };
         Wall {
             mode: self.keep(name, &running.mode, mode),
             verdict: self.keep("wall.verdict", &running.verdict, verdict),
@@ -109,6 +114,7 @@ impl Waiting {
                 dns_packets_per_second,
             ),
             log_group: self.keep("wall.log_group", &running.log_group, log_group),
+            dns_capture: self.keep(capture, &running.dns_capture, dns_capture),
         }
     }
 
@@ -195,7 +201,10 @@ agent = "claude"
     fn what_can_change_while_the_daemon_runs_does() {
         let changes = [
             ("192.0.2.53", "192.0.2.54"),
-            ("[dns]", "[dns]\ndeny = \"refused\"\ndeny_ttl = \"1s\"\nupstream_timeout = \"1s\"\ncache_entries = 1"),
+            (
+                "[dns]",
+                "[dns]\ndeny = \"refused\"\ndeny_ttl = \"1s\"\nupstream_timeout = \"1s\"\ncache_entries = 1\nsearch = [\"corp.example.com\"]",
+            ),
             (
                 "[policy]",
                 "[policy]\npath = \"other\"\ncatch_all_forbid = \"default-deny\"\nwatch = false\nmode = \"audit\"",
@@ -219,7 +228,8 @@ agent = "claude"
             ("agents", "others"),
             (
                 "[wall]",
-                "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7\nlog_group = 7",
+                "[wall]\nverdict = \"reject\"\ntable = \"other\"\nprotect = true\ndns_packets_per_second = 7\nlog_group = 7\n\
+                 dns_capture_port = 7777",
             ),
             ("[[client]]", "[names]\nper_minute = 7\n[[client]]"),
             ("8192", "16384\nper_client = 10000"),
@@ -245,6 +255,7 @@ agent = "claude"
             "wall.protect",
             "wall.dns_packets_per_second",
             "wall.log_group",
+            "wall.dns_capture_port",
             "lease.set_size",
             "lease.per_client",
             "lease.total",
@@ -266,6 +277,13 @@ agent = "claude"
         let sidecar = |text: &str| text.replace("[wall]", "[wall]\nmode = \"sidecar\"");
         let other = |text: &str| sidecar(text).replace("192.0.2.53", "192.0.2.54");
         assert_eq!(config(sidecar).step_to(config(other)).waiting, ["dns.upstream"]);
-        assert_eq!(config(ToOwned::to_owned).step_to(config(sidecar)).waiting, ["wall.mode"]);
+        assert_eq!(config(ToOwned::to_owned).step_to(config(sidecar)).waiting, ["wall.mode", "wall.dns_capture"]);
+    }
+
+    #[test]
+    fn captured_or_not_the_wall_stands_as_it_was_made() {
+        let off = |text: &str| text.replace("[wall]", "[wall]\ndns_capture = false");
+        let step = config(ToOwned::to_owned).step_to(config(off));
+        assert_eq!((step.waiting, step.config), (vec!["wall.dns_capture"], config(ToOwned::to_owned)));
     }
 }

@@ -6,7 +6,7 @@ mod nameservers;
 mod parse;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
+use super::name::Name;
 use super::query::{Agent, Client};
 pub use change::Step;
 pub use nameservers::nameservers;
@@ -58,6 +59,26 @@ impl Config {
         self.journal.path = self.journal.path.map(|path| folder.join(path));
         self
     }
+
+    /// Where captured questions are answered: on the first address of each
+    /// family that the wall listens on and that packets can be sent on to.
+    pub fn captures(&self) -> Vec<SocketAddr> {
+        let Some(port) = self.wall.dns_capture else { return Vec::new() };
+        let of_family = |is_ipv4| {
+            let mut addresses = self.dns.listen.iter().map(SocketAddr::ip);
+            addresses.find(|address| address.is_ipv4() == is_ipv4 && is_reachable(*address))
+        };
+        let addresses = [true, false].into_iter().filter_map(of_family);
+        addresses.map(|address| SocketAddr::new(address, port)).collect()
+    }
+}
+
+/// Whether what arrives from a link can be sent on to this address of ours.
+const fn is_reachable(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(four) => !four.is_loopback(),
+        IpAddr::V6(six) => !six.is_loopback() && !six.is_unicast_link_local(),
+    }
 }
 
 /// `[dns]`: where questions come in, and where they go.
@@ -87,6 +108,9 @@ pub struct Dns {
     pub queries_per_second: u32,
     /// Queries it may ask at once, before that rate counts.
     pub burst: u32,
+    /// The clients' search suffixes (`search` of resolv.conf(5)): what is denied
+    /// at or below one of them is no alarm.
+    pub search: Arc<[Name]>,
 }
 
 /// An upstream server: `udp://192.0.2.53:53` or `tcp://192.0.2.53:53`.
@@ -199,6 +223,9 @@ pub struct Wall {
     /// The netfilter log's group over which the kernel tells of refused
     /// packets.
     pub log_group: u16,
+    /// The port at which the wall answers what the clients ask others on port
+    /// 53; `None` where that is not captured, as in sidecar mode.
+    pub dns_capture: Option<u16>,
 }
 
 /// Where the clients are.

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use self::table::{Document, Spotted, Table};
 use self::value::{
-    agent, client, duration, file_path, interface, keyword, listener, range, size, socket_path, table_name, upstream,
+    agent, client, domain, duration, file_path, interface, keyword, listener, range, size, socket_path, table_name,
+    upstream,
 };
 use super::{
     CatchAllForbid, ClientEntry, Config, Control, DEFAULT_SOCKET, DOCKER_SOCKET, DenyAnswer, Dns, Docker, DockerAgent,
@@ -41,12 +42,24 @@ const TABLES: [(&str, &[&str]); 11] = [
             "in_flight_per_client",
             "queries_per_second",
             "burst",
+            "search",
         ],
     ),
     ("policy", &["path", "catch_all_forbid", "watch", "mode"]),
     (
         "wall",
-        &["mode", "interfaces", "verdict", "allow_ranges", "table", "protect", "dns_packets_per_second", "log_group"],
+        &[
+            "mode",
+            "interfaces",
+            "verdict",
+            "allow_ranges",
+            "table",
+            "protect",
+            "dns_packets_per_second",
+            "log_group",
+            "dns_capture",
+            "dns_capture_port",
+        ],
     ),
     ("lease", &["min", "max", "grace", "per_client", "set_size", "per_name", "total"]),
     ("client", &["address", "agent"]),
@@ -63,6 +76,8 @@ const DOCKER_AGENT: &str = "docker.agent";
 
 /// `log_group` unless the configuration says another.
 const LOG_GROUP: u16 = 1053;
+/// `dns_capture_port` unless the configuration says another.
+const CAPTURE_PORT: u16 = 1054;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -107,7 +122,7 @@ fn read(document: &Document<'_>, nameservers: &[SocketAddr]) -> Option<Config> {
     let journal = journal(&document.table("journal"));
     let names = names(&document.table("names"));
     let evidence = evidence(&document.table("evidence"));
-    Some(Config {
+    let config = Config {
         dns: dns?,
         policy: policy?,
         wall: wall?,
@@ -118,7 +133,9 @@ fn read(document: &Document<'_>, nameservers: &[SocketAddr]) -> Option<Config> {
         names: names?,
         evidence: evidence?,
         docker: docker?,
-    })
+    };
+    refuse_shared_port(&wall_table, &config);
+    Some(config)
 }
 
 fn dns(table: &Table<'_>, sidecar: Option<bool>, nameservers: &[SocketAddr]) -> Option<Dns> {
@@ -166,6 +183,8 @@ fn dns(table: &Table<'_>, sidecar: Option<bool>, nameservers: &[SocketAddr]) -> 
     }
     let queries_per_second = table.number("queries_per_second", 1..=1_000_000).or(1000)?;
     let burst = table.number("burst", 1..=1_000_000).or(queries_per_second.saturating_mul(2).min(1_000_000));
+    let search = table.texts("search", domain).or(Vec::new());
+    refuse_duplicates(table, search.as_deref().unwrap_or_default(), Clone::clone);
     Some(Dns {
         listen: values(listen?),
         upstream: values(upstream?),
@@ -179,6 +198,7 @@ fn dns(table: &Table<'_>, sidecar: Option<bool>, nameservers: &[SocketAddr]) -> 
         in_flight_per_client: usize::try_from(in_flight_per_client).ok()?,
         queries_per_second,
         burst: burst?,
+        search: values(search?).into(),
     })
 }
 
@@ -215,6 +235,7 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
     let log_group = table.number("log_group", 1..=u16::MAX.into()).or(LOG_GROUP.into());
 
     let protect = table.flag("protect").or(false);
+    let dns_capture = dns_capture(table, sidecar);
 
     for range in allow_ranges.iter().flatten().filter(|range| sinkhole::covers_all_of(range.value)) {
         let message =
@@ -243,7 +264,30 @@ fn wall(table: &Table<'_>, sidecar: Option<bool>) -> Option<Wall> {
         protect: protect?,
         dns_packets_per_second: dns_packets_per_second?,
         log_group: u16::try_from(log_group?).unwrap_or(LOG_GROUP),
+        dns_capture: dns_capture?,
     })
+}
+
+/// Where captured questions are answered; `None` within where none are.
+fn dns_capture(table: &Table<'_>, sidecar: Option<bool>) -> Option<Option<u16>> {
+    let port = table.number("dns_capture_port", 1024..=u16::MAX.into()).or(CAPTURE_PORT.into());
+    let is_gateway = sidecar == Some(false);
+    let is_on = table.flag("dns_capture").or(is_gateway)?;
+    if is_on && sidecar == Some(true) {
+        let message = "`wall.dns_capture` is of gateway mode: in sidecar mode questions to other servers are refused";
+        let help = "take it out, or set it to false; the clients' resolv.conf has to name the wall";
+        table.refuse_key("dns_capture", message, help);
+    }
+    let port = u16::try_from(port?).unwrap_or(CAPTURE_PORT);
+    Some(is_on.then_some(port))
+}
+
+/// What is sent on to the wall must not arrive where it is asked directly.
+fn refuse_shared_port(table: &Table<'_>, config: &Config) {
+    if let Some(shared) = config.captures().iter().find(|address| config.dns.listen.contains(address)) {
+        let message = format!("`wall.dns_capture_port` is one of the wall's own listeners, {shared}");
+        table.refuse_key("dns_capture_port", message, "captured questions take a port of their own: name another");
+    }
 }
 
 fn lease(table: &Table<'_>) -> Option<LeaseSettings> {

@@ -30,6 +30,10 @@ pub(super) struct Fields<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    resolver: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policies: Option<&'a [PolicyId]>,
@@ -152,6 +156,8 @@ impl<'a> Fields<'a> {
             agent: subject.agent.as_ref().map(Agent::as_str),
             hostname: Some(&subject.name),
             kind: Some(subject.kind.to_string()),
+            resolver: subject.resolver,
+            search: subject.search.then_some(true),
             ..Self::default()
         }
     }

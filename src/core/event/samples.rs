@@ -12,7 +12,14 @@ use crate::core::query::{Port, PortRange, Protocol};
 pub(crate) fn all() -> Vec<Event> {
     let client = Client::new("10.77.0.2".parse().unwrap());
     let agent = || Some(Agent::parse("claude").unwrap());
-    let subject = |name: &str| Subject { client, agent: agent(), name: name.into(), kind: RecordKind::A };
+    let subject = |name: &str| Subject {
+        client,
+        agent: agent(),
+        name: name.into(),
+        kind: RecordKind::A,
+        resolver: None,
+        search: false,
+    };
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
     let address: IpAddr = "203.0.113.10".parse().unwrap();
     let https = Opening { protocol: Protocol::Tcp, ports: PortRange::from(Port::new(443).unwrap()) };
@@ -166,7 +173,23 @@ pub(crate) fn more() -> Vec<Event> {
             })
             .collect::<Vec<_>>()
     };
-    whose.iter().flat_map(with).collect()
+    whose.iter().flat_map(with).chain(all().into_iter().filter_map(captured)).collect()
+}
+
+/// The same question, sent to another resolver; if it was denied, by a search
+/// list.
+fn captured(mut event: Event) -> Option<Event> {
+    let resolver = Some("192.0.2.53".parse().unwrap());
+    match &mut event {
+        Event::QueryAnswered { subject, .. }
+        | Event::QueryEmpty { subject, .. }
+        | Event::QueryDenied { subject, .. } => {
+            (subject.resolver, subject.search) = (resolver, subject.agent.is_some());
+        }
+        Event::QueryFailed { subject, .. } => subject.resolver = resolver,
+        _ => return None,
+    }
+    Some(event)
 }
 
 /// The line that the reference shows of `event`, without its end.

@@ -103,6 +103,7 @@ impl Mapping {
 
     fn dns(&mut self, record: &Record) {
         self.gather("src_endpoint", &[("client", "ip")]);
+        self.gather("dst_endpoint", &[("resolver", "ip")]);
         self.gather("query", &[("hostname", "hostname"), ("type", "type")]);
         let (rcode_id, rcode) = match record.event.as_str() {
             "query.failed" => (2, "ServError"),

@@ -23,6 +23,8 @@ pub struct Record {
     pub hostname: Option<String>,
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    pub resolver: Option<IpAddr>,
+    pub search: Option<bool>,
     pub reason: Option<String>,
     pub policies: Vec<String>,
     pub would_deny: Option<WouldDeny>,

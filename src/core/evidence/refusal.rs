@@ -36,6 +36,12 @@ impl<'a> Refusal<'a> {
         }
     }
 
+    /// The refusal in `record` of something that somebody may have wanted: not
+    /// of what a resolver's search list made of it.
+    pub fn of_wanted(record: &'a Record) -> Option<Self> {
+        Self::of(record).filter(|_| record.search != Some(true))
+    }
+
     /// The reason, if this release knows it.
     pub fn known_reason(&self) -> Option<Reason> {
         known_reason(self.reason)

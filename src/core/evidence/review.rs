@@ -109,12 +109,13 @@ impl Review {
         let totals = &mut self.totals;
         let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
         add(&mut totals.events, 1);
-        if Refusal::of(record).is_some_and(|refusal| refusal.would) {
+        if Refusal::of_wanted(record).is_some_and(|refusal| refusal.would) {
             add(&mut totals.would_deny, 1);
         }
         match record.event.as_str() {
             "query.answered" => add(&mut totals.answered, 1),
             "query.empty" => add(&mut totals.empty, 1),
+            "query.denied" if record.search == Some(true) => add(&mut totals.denied_search, 1),
             "query.denied" | "client.unknown" => add(&mut totals.denied, 1),
             "query.failed" => add(&mut totals.failed, 1),
             "connect.denied" => add(&mut totals.connections_denied, 1),

@@ -64,6 +64,8 @@ fn subject(agent: &str, client: &str, name: &str, kind: &str) -> Subject {
         agent: (!agent.is_empty()).then(|| Agent::parse(agent).unwrap()),
         name: name.to_owned(),
         kind: kind.parse().unwrap(),
+        resolver: None,
+        search: false,
     }
 }
 

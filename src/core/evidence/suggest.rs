@@ -118,7 +118,7 @@ impl Suggestions {
     /// Takes the next line.
     pub fn add(&mut self, record: &Record) {
         self.learn_ports(record);
-        if let Some(refusal) = Refusal::of(record) {
+        if let Some(refusal) = Refusal::of_wanted(record) {
             self.add_refusal(record, refusal);
         } else if record.event == "packet.dropped" {
             self.add_dropped(record);

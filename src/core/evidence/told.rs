@@ -181,8 +181,10 @@ struct Asked<'a>(&'a Record);
 
 impl Display for Asked<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Record { hostname, kind, .. } = self.0;
-        write!(formatter, "{} {} {}", Sender(self.0), or_dash(hostname), or_dash(kind))
+        let Record { hostname, kind, resolver, search, .. } = self.0;
+        write!(formatter, "{} {} {}", Sender(self.0), or_dash(hostname), or_dash(kind))?;
+        listed(formatter, ", captured on its way to ", resolver)?;
+        formatter.write_str(if *search == Some(true) { ", of a search list" } else { "" })
     }
 }
 

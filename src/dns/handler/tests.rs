@@ -10,7 +10,6 @@ use super::*;
 use crate::core::config::ClientEntry;
 use crate::core::decision::{Permit, PolicyId};
 use crate::core::identities::Identities;
-use crate::core::name::Name;
 use crate::core::process::Process;
 use crate::core::query::Agent;
 use crate::core::record::{Data, Record};
@@ -100,13 +99,18 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
         in_flight_per_client: 4,
         rate: Rate { per_second: 1000, burst: 1000 },
         patience: Duration::from_secs(5),
+        search: Arc::from([]),
     };
     change(&mut settings);
     let events = Recorder::default();
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
-    let hooks =
-        Hooks { now: || WallTime(0), denials: Arc::new(|_| 7), trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))) };
+    let hooks = Hooks {
+        now: || WallTime(0),
+        denials: Arc::new(|_| 7),
+        trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))),
+        capture: Capture::nothing(),
+    };
     let clients = Clients::new(Arc::new(Identities::new(&[entry])));
     Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
 }
@@ -432,6 +436,53 @@ async fn a_name_in_the_sinkhole_has_one_address_that_leads_nowhere_and_the_answe
     let told = wall.events.0.lock().unwrap().clone();
     assert!(told.iter().all(|event| matches!(event, Event::QueryDenied { sinkhole: Some(at), .. } if *at == address)));
     assert!(wall.passed.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_search_list_made_never_exists_whatever_denied_names_get() {
+    let suffix = Name::parse("corp.example.net").unwrap();
+    for deny in [DenyAnswer::Nxdomain, DenyAnswer::Refused, DenyAnswer::Sinkhole] {
+        let settings = |settings: &mut Settings| (settings.deny, settings.search) = (deny, [suffix.clone()].into());
+        let wall = wall_with(answered, settings, Duration::ZERO);
+        for name in ["api.example.com.Corp.example.net.", "corp.example.net."] {
+            let reply = wall.ask(&query(name, RecordType::A)).await;
+            assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NXDomain, 0), "{deny:?}");
+        }
+        let meant = wall.ask(&query("telemetry.example.net.", RecordType::A)).await;
+        assert_eq!(meant.metadata.response_code == ResponseCode::NXDomain, deny == DenyAnswer::Nxdomain);
+        let told = wall.events.0.lock().unwrap().clone();
+        let marked: Vec<_> =
+            told.iter().map(|event| matches!(event, Event::QueryDenied { subject, .. } if subject.search)).collect();
+        assert_eq!(marked, [true, true, false]);
+    }
+    // The gate of these tests permits what is below example.com.
+    let below = Name::parse("example.com").unwrap();
+    let wall = wall_with(answered, |settings| settings.search = [below].into(), Duration::ZERO);
+    let reply = wall.ask(&query("api.example.com.", RecordType::A)).await;
+    assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 1), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_captured_question_is_told_with_the_ends_that_the_client_has_or_not_answered() {
+    let mut wall = wall();
+    let arrival: SocketAddr = "10.77.0.1:53".parse().unwrap();
+    let sent = Ends::new(Protocol::Udp, "10.77.0.2:4242".parse().unwrap(), "192.0.2.53:53".parse().unwrap());
+    wall.handler.hooks.capture =
+        Capture::new(vec![arrival], Arc::new(move |ends: Ends| (ends.client.port() == 4000).then_some(sent)));
+    let traced = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&traced);
+    wall.handler.hooks.trace = Arc::new(move |ends| {
+        noted.lock().unwrap().push(ends);
+        Box::pin(ready(Traced::Unasked))
+    });
+    let denied = query("telemetry.example.net.", RecordType::A);
+    wall.ask(&denied).await;
+    assert_eq!(*traced.lock().unwrap(), [sent]);
+    let told = wall.events.0.lock().unwrap().clone();
+    let [Event::QueryDenied { subject, .. }] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(subject.resolver, Some("192.0.2.53".parse().unwrap()));
+    let forgotten = wall.octets("10.77.0.2:4001", &denied.to_vec().unwrap()).await;
+    assert_eq!((forgotten, wall.events().len()), (None, 1), "the answer would come from another address");
 }
 
 #[tokio::test]

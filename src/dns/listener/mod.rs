@@ -91,7 +91,15 @@ impl Listeners {
     /// # Errors
     /// Names the first address that cannot be bound, and what to do.
     pub fn bind(addresses: &[SocketAddr], limits: Limits) -> Result<Self, BindError> {
-        let mut listeners = Self { datagrams: Vec::new(), streams: Vec::new(), limits };
+        Self { datagrams: Vec::new(), streams: Vec::new(), limits }.and(addresses)
+    }
+
+    /// These and every address of `addresses`.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn and(self, addresses: &[SocketAddr]) -> Result<Self, BindError> {
+        let mut listeners = self;
         for &address in addresses {
             let failed = |transport| move |source| BindError { transport, address, source };
             let datagrams = bind_udp(address).map_err(failed("UDP"))?;

@@ -9,6 +9,7 @@ upstream = ["udp://192.0.2.53:53", "tcp://[2001:db8::53]:53"]
 path = "policies"
 [wall]
 interfaces = ["veth-agent", "veth-ci"]
+dns_capture = false
 [lease]
 set_size = 5000
 per_client = 100
@@ -105,6 +106,61 @@ fn the_rules_know_the_sinkhole_that_answers_name() {
             }
         }
     }
+}
+
+fn capturing(text: String) -> String {
+    text.replace("dns_capture = false", "dns_capture = true")
+}
+
+#[test]
+fn what_is_captured_is_sent_on_to_the_first_address_of_its_family_and_let_in_as_such_alone() {
+    let (without, with) = (rendered(|text| text), rendered(capturing));
+    let rest = with.strip_prefix(without.as_str()).expect("nothing else differs");
+    assert!(rest.contains("type nat hook prerouting priority dstnat - 10; policy accept;"), "{rest}");
+    assert_eq!(
+        added(rest),
+        [
+            "add element inet cedarwall captured4 { 10.77.0.1 . udp . 1054 }",
+            "add element inet cedarwall captured4 { 10.77.0.1 . tcp . 1054 }",
+            "add element inet cedarwall captured6 { fd77::1 . udp . 1054 }",
+            "add element inet cedarwall captured6 { fd77::1 . tcp . 1054 }",
+            "add rule inet cedarwall capturing meta nfproto ipv4 jump bounded",
+            "add rule inet cedarwall capturing meta nfproto ipv4 meta l4proto { tcp, udp } \
+             counter name captured_dns dnat ip to 10.77.0.1:1054",
+            "add rule inet cedarwall captured ct status dnat ip daddr . meta l4proto . th dport @captured4 jump asking",
+            "add rule inet cedarwall captured ct status dnat ip daddr . meta l4proto . th dport @captured4 accept",
+            "add rule inet cedarwall capturing meta nfproto ipv6 jump bounded",
+            "add rule inet cedarwall capturing meta nfproto ipv6 meta l4proto { tcp, udp } \
+             counter name captured_dns dnat ip6 to [fd77::1]:1054",
+            "add rule inet cedarwall captured ct status dnat ip6 daddr . meta l4proto . th dport @captured6 jump asking",
+            "add rule inet cedarwall captured ct status dnat ip6 daddr . meta l4proto . th dport @captured6 accept",
+        ]
+    );
+}
+
+#[test]
+fn nothing_is_captured_where_it_is_off_or_the_family_has_no_address() {
+    let nothing = |text: &str| !text.contains("dnat") && !text.contains("type nat");
+    assert!(nothing(&rendered(|text| text)) && nothing(&rendered(sidecar)));
+    let four = rendered(|text| capturing(text.replace(", \"[fd77::1]:53\"", "")));
+    assert!(four.contains("dnat ip to 10.77.0.1:1054") && !four.contains("dnat ip6 to"), "{four}");
+    let other =
+        rendered(|text| capturing(text.replace("[wall]", "[wall]\ntable = \"wall_2\"\ndns_capture_port = 2053")));
+    assert!(other.contains("add rule inet wall_2 capturing meta nfproto ipv4 jump bounded"), "{other}");
+    assert!(other.contains("dnat ip to 10.77.0.1:2053") && !other.contains("table inet cedarwall {"), "{other}");
+}
+
+/// Both files look up what is open in the same sets.
+#[test]
+fn what_the_policy_opens_is_captured_nowhere() {
+    let text = rendered(capturing);
+    let opened = text.lines().filter(|line| line.starts_with("\t\tip") && line.ends_with(" goto admit"));
+    let opened: Vec<_> = opened.map(|line| line.replace("goto admit", "return")).collect();
+    assert_eq!(opened.len(), 8);
+    let chain = text.split("\tchain capturing {\n").nth(1).unwrap();
+    assert_eq!(chain.lines().filter(|line| line.contains("@lease") || line.contains("@static")).collect::<Vec<_>>(), {
+        opened.iter().map(String::as_str).collect::<Vec<_>>()
+    });
 }
 
 fn audited(text: String) -> String {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::config::{InterfaceName, Transport, Upstream};
+use crate::core::name::Name;
 
 const SHIPPED: &str = include_str!("../../../../cedarwall.toml");
 
@@ -80,6 +81,7 @@ fn every_value_arrives_where_it_belongs() {
         upstream_timeout = "500ms"
         in_flight_per_client = 3
         queries_per_second = 20
+        search = ["Corp.Example.com.", "internal"]
         [policy]
         path = "wall.cedar"
         catch_all_forbid = "default-deny"
@@ -138,6 +140,7 @@ fn every_value_arrives_where_it_belongs() {
                 in_flight_per_client: 3,
                 queries_per_second: 20,
                 burst: 40,
+                search: ["corp.example.com", "internal"].map(|name| Name::parse(name).unwrap()).into(),
             },
             policy: PolicySettings {
                 path: "/etc/cedarwall/wall.cedar".into(),
@@ -153,6 +156,7 @@ fn every_value_arrives_where_it_belongs() {
                 protect: true,
                 dns_packets_per_second: 100,
                 log_group: 1053,
+                dns_capture: None,
             },
             lease: LeaseSettings {
                 min: seconds(5),
@@ -202,6 +206,35 @@ fn an_engine_is_for_gateways_and_its_bridges_are_walled() {
     assert!(sidecar.contains("`docker.enabled` says nothing in sidecar mode"), "{sidecar}");
     assert!(told(&format!("{DOCKER}agent = 7\n")).contains("write each one as [[docker.agent]]"));
     assert!(told(&DOCKER.replace("enabled = true", "")).contains("no [[client]] table"));
+}
+
+#[test]
+fn a_gateway_captures_unless_told_otherwise_and_a_sidecar_cannot() {
+    let captures = |from: &str, to: &str| {
+        let config = Config::parse("c.toml", &MINIMAL.replacen(from, to, 1)).unwrap();
+        config.captures().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(captures("", ""), ["10.77.0.1:1054"]);
+    let both = "[\"fe80::1\", \"[fd77::1]:5300\", \"10.77.0.1\", \"10.77.1.1\", \"fd77:1::1\"]";
+    assert_eq!(captures("[\"10.77.0.1:53\"]", both), ["10.77.0.1:1054", "[fd77::1]:1054"]);
+    assert_eq!(captures("10.77.0.1:53", "127.0.0.1:53"), Vec::<String>::new());
+    assert_eq!(captures("[wall]", "[wall]\ndns_capture_port = 5353"), ["10.77.0.1:5353"]);
+    assert_eq!(captures("[wall]", "[wall]\ndns_capture = false"), Vec::<String>::new());
+    assert_eq!(captures("[wall]", "[wall]\nmode = \"sidecar\"\ndns_capture = false"), Vec::<String>::new());
+    let told = refusal("[wall]", "[wall]\nmode = \"sidecar\"\ndns_capture = true");
+    assert!(told.contains("c.toml:7:15: error: `wall.dns_capture` is of gateway mode"), "{told}");
+    let told = refusal("10.77.0.1:53", "10.77.0.1:1054");
+    assert!(told.contains("`wall.dns_capture_port` is one of the wall's own listeners, 10.77.0.1:1054"), "{told}");
+    assert!(refusal("[wall]", "[wall]\ndns_capture_port = 53").contains("dns_capture_port"));
+}
+
+#[test]
+fn a_search_suffix_is_a_domain_and_stands_once() {
+    for wrong in ["", ".", "*.example.com", ".example.com", "a b"] {
+        let told = refusal("[wall]", &format!("search = [{wrong:?}]\n[wall]"));
+        assert!(told.contains("write a domain"), "{told}");
+    }
+    assert!(refusal("[wall]", "search = [\"a.example\", \"A.example.\"]\n[wall]").contains("stands here twice"));
 }
 
 #[test]

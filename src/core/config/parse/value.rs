@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::super::{InterfaceName, TableName, Transport, Upstream};
+use crate::core::name::Name;
 use crate::core::problem::nearest;
 use crate::core::query::{Agent, Client};
 
@@ -124,6 +125,11 @@ fn spelled(duration: Duration) -> String {
         _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         _ => format!("{seconds}s"),
     }
+}
+
+/// A domain, without a leading dot or `*`.
+pub(super) fn domain(text: &str) -> Result<Name, Fault> {
+    Name::parse(text).map_err(|error| Fault::new(error.to_string(), "write a domain, e.g. \"corp.example.com\""))
 }
 
 /// An address to listen on; port 53 unless it names another.

@@ -95,10 +95,13 @@ impl Outcome {
     /// The outcome of `record`.
     pub(super) fn of(record: &Record) -> Self {
         let (severity_id, action_id, disposition_id, status_id) = match record.event.as_str() {
-            "query.answered" | "query.empty" if record.would_deny.is_some() => (3, Some(3), 15, 1),
+            "query.answered" | "query.empty" if record.would_deny.is_some() && record.search != Some(true) => {
+                (3, Some(3), 15, 1)
+            }
             "query.answered" | "query.empty" | "lease.opened" | "lease.refreshed" | "traffic.counted" => {
                 (1, Some(1), 1, 1)
             }
+            "query.denied" if record.search == Some(true) => (1, Some(2), 2, 2),
             "query.denied" | "client.unknown" | "connect.denied" => (3, Some(2), 2, 2),
             "packet.dropped" | "packets.summarised" => (3, Some(2), 6, 2),
             "lease.expired" => (1, Some(3), 17, 1),

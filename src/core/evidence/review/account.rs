@@ -96,7 +96,7 @@ impl Default for Account {
 
 impl Account {
     pub(super) fn add(&mut self, record: &Record) {
-        if let Some(refusal) = Refusal::of(record) {
+        if let Some(refusal) = Refusal::of_wanted(record) {
             self.add_refusal(record, refusal);
         }
         match record.event.as_str() {

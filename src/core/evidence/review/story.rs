@@ -45,6 +45,8 @@ pub struct Totals {
     pub empty: u64,
     /// Questions that were denied.
     pub denied: u64,
+    /// Questions besides, denied at or below a search suffix: no alarm.
+    pub denied_search: u64,
     /// Questions that audit mode let pass.
     pub would_deny: u64,
     /// Permitted questions that could not be answered.

@@ -5,6 +5,7 @@ use super::super::sample::{self, Sample, audited, denied, process, session, traf
 use super::story::Story;
 use super::*;
 use crate::core::decision::Reason;
+use crate::core::event::Event;
 use crate::core::evidence::remedy::Remedy;
 
 fn story(lines: &str) -> Story {
@@ -53,6 +54,24 @@ fn the_story_counts_what_was_reached_and_what_befell_the_daemon() {
     let in_line: u64 = story.timeline.iter().map(|slot| slot.denied).sum();
     let of_clients = story.totals.denied + story.totals.connections_denied + story.totals.packets_dropped;
     assert_eq!(in_line, of_clients);
+}
+
+#[test]
+fn what_a_search_list_made_is_one_number_and_nothing_else() {
+    let default = (Reason::NotPermitted, &[][..]);
+    let mut sample = Sample::default();
+    let mut event = denied("claude", "api.example.com.corp.example.com", "A", default, process(&["x"]));
+    sample.after(1, &event);
+    if let Event::QueryDenied { subject, .. } = &mut event {
+        subject.search = true;
+    }
+    for _ in 0..9 {
+        sample.after(1, &event);
+    }
+    let story = story(sample.lines());
+    assert_eq!((story.totals.denied, story.totals.denied_search), (1, 9));
+    assert_eq!((story.agents[0].denied.len(), story.agents[0].denied[0].questions.count), (1, 1));
+    assert_eq!(story.timeline.iter().map(|slot| slot.denied).sum::<u64>(), 1);
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Default for Timeline {
 
 impl Timeline {
     pub(super) fn add(&mut self, record: &Record) {
-        let denied = Refusal::of(record).is_some() || record.event == "packet.dropped";
+        let denied = Refusal::of_wanted(record).is_some() || record.event == "packet.dropped";
         let answered = !denied && matches!(record.event.as_str(), "query.answered" | "query.empty");
         if !denied && !answered {
             return;

@@ -6,6 +6,7 @@ use super::super::review::tests::any_line;
 use super::super::sample::{self, KINDS, Sample, answered, audited, denied, process, session, traffic};
 use super::*;
 use crate::core::decision::Reason;
+use crate::core::event::Event;
 
 const DEFAULT: (Reason, &[&str]) = (Reason::NotPermitted, &[]);
 
@@ -54,6 +55,26 @@ fn a_port_that_nobody_tried_is_assumed_and_said_to_be() {
     sample.after(1, &denied("claude", "a.example.com", "A", DEFAULT, process(&["x"])));
     let text = suggested(sample.lines(), Choice::default()).text;
     assert!(text.contains("a.example.com:443") && text.contains("port 443 is assumed"), "{text}");
+}
+
+#[test]
+fn what_a_search_list_made_is_not_suggested_and_can_be_replayed() {
+    let name = "api.example.com.corp.example.com";
+    let mut sample = Sample::default();
+    for mut event in [denied("claude", name, "A", DEFAULT, process(&["x"])), audited("claude", name)] {
+        if let Event::QueryDenied { subject, .. } | Event::QueryAnswered { subject, .. } = &mut event {
+            subject.search = true;
+        }
+        sample.after(1, &event);
+    }
+    sample.after(1, &denied("claude", "a.example.net", "A", DEFAULT, process(&["x"])));
+    let text = suggested(sample.lines(), Choice::default()).text;
+    assert!(text.contains("a.example.net:443") && !text.contains("corp"), "{text}");
+    let nothing = policy(&[]);
+    let mut replay = Replay::new(&nothing, None);
+    sample.lines().lines().filter_map(line::read).for_each(|record| replay.add(&record));
+    let outcome = replay.outcome();
+    assert_eq!((outcome.compared, outcome.skipped.len(), outcome.newly_permitted), (3, 0, 0), "{outcome:?}");
 }
 
 #[test]
