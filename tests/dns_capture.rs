@@ -297,7 +297,8 @@ fn strangers_behind_one_interface_share_one_limit() {
     in_lab(|lab| {
         internet();
         let _wall = Wall::start(lab, &Setup::default());
-        assert!(is_answered(lab, FOREIGN));
+        // Neighbours are found once, so that the first packets do not wait.
+        assert!(is_answered(lab, FOREIGN6));
         run("ip", &["netns", "exec", "agent", "sysctl", "-q", "-w", "net.ipv6.ip_nonlocal_bind=1"]);
         let before = flow_count();
         let begun = Instant::now();
@@ -308,9 +309,11 @@ fn strangers_behind_one_interface_share_one_limit() {
                 socket.send_to(&wire, FOREIGN6).unwrap();
             }
         });
+        eventually("the rest is dropped", 10 * SECOND, || counter("denied_flood") > 1000);
         let allowed = 250 + 50 * (begun.elapsed().as_secs() + 2);
-        assert!(flow_count() - before <= allowed, "{} flows", flow_count() - before);
-        assert_eq!((elements("capturing6").len(), elements("capturing_strangers").len()), (0, 1));
+        let made = flow_count() - before;
+        assert!((200..=allowed).contains(&made), "{made} flows, not {allowed}");
+        assert_eq!((elements("capturing6").len(), elements("capturing_strangers").len()), (1, 1));
         let reply = lab.within("agent", || ask(FOREIGN6, "api.example.com", RecordType::A)).unwrap();
         assert_eq!(addresses(&reply), ["203.0.113.7"], "a client has its own");
     });

@@ -239,7 +239,7 @@ pub fn around(lab: &Lab) -> Vec<Sink> {
     vec![
         Sink::start(lab, "internet", Some("internet"), "--interface eth0 --not-from 198.51.100.1"),
         Sink::start(lab, "other", Some("other"), "--interface eth0"),
-        Sink::start(lab, "host", None, "--raw --not-from 198.51.100.53 --not-from 198.51.100.10"),
+        Sink::start(lab, "host", None, "--raw --not-from 198.51.100.53 --not-from 198.51.100.10 --dns-port 1054"),
     ]
 }
 

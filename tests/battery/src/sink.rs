@@ -37,6 +37,7 @@ pub struct Place {
     raw: bool,
     runs: Vec<(String, u16)>,
     not_from: Vec<IpAddr>,
+    dns_ports: Vec<u16>,
 }
 
 /// The words, for `--help`.
@@ -45,6 +46,7 @@ pub const WORDS: &str = "\
   --raw                 each packet that this host accepts for itself, after its rules
   --run DIGITS:PORT     the run to listen for, and the first of its source ports
   --not-from ADDRESS    whose source ports say nothing: the wall's own
+  --dns-port PORT       where the wall answers DNS besides port 53: what it has captured
 All of them may stand several times.";
 
 impl Place {
@@ -64,6 +66,7 @@ impl Place {
                     place.runs.push(run.ok_or_else(|| format!("{word} is DIGITS:PORT"))?);
                 }
                 "--not-from" => place.not_from.push(value.parse().map_err(|_| format!("{word}: no address"))?),
+                "--dns-port" => place.dns_ports.push(value.parse().map_err(|_| format!("{word}: no port"))?),
                 _ => return Err(format!("{word} is unknown")),
             }
         }
@@ -142,7 +145,8 @@ fn hear_packets(place: &Place, socket: &Socket, protocol: u8, is_ipv4: bool, tol
         let from = from.map(|from| from.to_string()).unwrap_or_default();
         seen.from = from.rsplit_once(':').map_or(from.as_str(), |(host, _)| host).trim_matches(['[', ']']).parse().ok();
         // The wall's DNS is for everybody.
-        if (protocol == TCP || protocol == UDP) && seen.ports.is_some_and(|(_, port)| port == 53) {
+        let is_dns = |(_, port)| port == 53 || place.dns_ports.contains(&port);
+        if (protocol == TCP || protocol == UDP) && seen.ports.is_some_and(is_dns) {
             continue;
         }
         tell(place, octets, &seen, false, told);
