@@ -142,7 +142,8 @@ pub(super) fn uplinks(routes: &[Route], allow_ranges: &[IpNet]) -> BTreeSet<Stri
     devices.filter(|device| device != "lo" && !device.starts_with("cedarwall-")).collect()
 }
 
-/// The daemon's configuration.
+/// The daemon's configuration. The policy is read once: the command may be able
+/// to write its files, and must not let itself out.
 pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, upstream: &[SocketAddr]) -> String {
     let upstream = toml_list(upstream.iter().map(|server| format!("udp://{server}")));
     let ranges = toml_list(settings.allow_ranges.iter().map(ToString::to_string));
@@ -151,7 +152,7 @@ pub(super) fn configuration(settings: &Settings, id: Id, addresses: Addresses, u
     let _ = write!(
         text,
         "[dns]\nlisten = [{listen}]\nupstream = [{upstream}]\ndeny = {deny}\n\n\
-         [policy]\npath = {policy}\ncatch_all_forbid = {catch_all}\n\n\
+         [policy]\npath = {policy}\ncatch_all_forbid = {catch_all}\nwatch = false\n\n\
          [wall]\nmode = \"gateway\"\ninterfaces = [{interface}]\nverdict = {verdict}\n\
          allow_ranges = [{ranges}]\ntable = {table}\nlog_group = {group}\n\n\
          [[client]]\naddress = [{client}]\nagent = {agent}\n\n\

@@ -71,6 +71,7 @@ fn the_configuration_is_toml_and_survives_odd_paths() {
     let parsed: toml::Table = text.parse().unwrap();
     assert_eq!(parsed["policy"]["path"].as_str(), settings.policy.to_str());
     assert_eq!(parsed["policy"]["catch_all_forbid"].as_str(), Some("default-deny"));
+    assert_eq!(parsed["policy"]["watch"].as_bool(), Some(false), "the command may own its policy");
     assert_eq!(parsed["dns"]["upstream"][0].as_str(), Some("udp://[2001:db8::1]:53"));
     assert_eq!(parsed["wall"]["table"].as_str(), Some("cedarwall_run_1a2b"));
     assert_eq!(parsed["wall"]["interfaces"][0].as_str(), Some("cedarwall-1a2b"));
