@@ -49,6 +49,21 @@ const TALLY: &str = "
         }
     }";
 
+/// Counts what only a kernel has to send, and what it would pass on, where
+/// somebody else has made it.
+const FORGERIES: &str = "
+    table netdev forgeries {
+        counter solicitations { }
+        counter resolutions { }
+        counter forwarded { }
+        chain arriving {
+            type filter hook ingress device veth-agent priority 0; policy accept;
+            ip6 daddr 2001:db8:2::9 icmpv6 type nd-neighbor-solicit counter name solicitations
+            ether saddr 02:00:00:00:00:01 ether type arp counter name resolutions
+            ip saddr 192.0.2.98 counter name forwarded
+        }
+    }";
+
 /// Starts a sidecar in the agent's namespace and waits until it answers.
 fn sidecar(lab: &Lab) -> Process {
     sidecar_with(lab, "")
@@ -309,6 +324,58 @@ fn no_kind_of_packet_leaves_but_by_a_lease_not_even_past_the_output_hook() {
     });
 }
 
+#[test]
+fn nobody_solicits_or_resolves_by_hand_and_nothing_is_passed_on_from_loopback() {
+    in_lab(|lab| {
+        Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));
+        greeter(443);
+        run("nft", &["-f", lab.write("forgeries.nft", FORGERIES).to_str().unwrap()]);
+        // As in a container on Docker's host.
+        run("ip", &["netns", "exec", "agent", "sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+        let arrived = || {
+            lab.within("agent", forge);
+            ["solicitations", "resolutions", "forwarded"].map(|name| {
+                let counted = run("nft", &["list", "counter", "netdev", "forgeries", name]);
+                (name, !counted.contains("packets 0 "))
+            })
+        };
+        assert!(arrived().iter().all(|(_, has)| *has), "without a wall each arrives: {:?}", arrived());
+        let _wall = sidecar(lab);
+        run("nft", &["reset", "counters"]);
+        assert!(arrived().iter().all(|(_, has)| !has), "{:?}", arrived());
+        assert!(lab.within("agent", || ask(LOCAL, "api.example.com", RecordType::A)).is_some());
+        assert!(
+            lab.connects("agent", "203.0.113.7:443".parse().unwrap(), SECOND),
+            "its own kernel finds its neighbours"
+        );
+    });
+}
+
+/// A neighbour solicitation to far away, ARP of one's own making, and a packet
+/// of another host's on loopback.
+fn forge() {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(58))).unwrap();
+    socket.set_unicast_hops_v6(255).unwrap();
+    let far: std::net::SocketAddrV6 = "[2001:db8:2::9]:0".parse().unwrap();
+    let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    solicitation.extend_from_slice(&far.ip().octets());
+    let _ = socket.send_to(&solicitation, &far.into());
+
+    let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 77, 0, 2];
+    arp.extend_from_slice(&[0x5a; 28]);
+    send_frame("eth0", [0xff; 6], [2, 0, 0, 0, 0, 1], 0x0806, &arp);
+
+    let mut packet = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 192, 0, 2, 98, 203, 0, 113, 9];
+    let sum = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum::<u32>();
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend_from_slice(&[0x9c, 0x40, 0x01, 0xbb, 0, 8, 0, 0]);
+    send_frame("lo", [0; 6], [0; 6], 0x0800, &packet);
+    // What is passed on passes through the kernel's own queue.
+    std::thread::sleep(SECOND / 4);
+}
+
 /// In the output hook a packet that is dropped is an error of whoever sends
 /// it: not one that leaves escapes notice.
 #[test]
@@ -369,15 +436,18 @@ fn a_sidecar_takes_its_table_over_and_changes_its_rules_with_nothing_let_out() {
     });
 }
 
-/// Sends an Ethernet frame of an experimental type, past every output hook.
+/// Sends an Ethernet frame of an experimental type.
 fn frame(interface: &str) {
+    send_frame(interface, [0xff; 6], [2, 0, 0, 0, 0, 1], 0x88b5, &[0x5a; 46]);
+}
+
+/// Sends an Ethernet frame, past every output hook.
+fn send_frame(interface: &str, to: [u8; 6], from: [u8; 6], kind: u16, payload: &[u8]) {
     use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, sendto, socket};
     let mut links = nix::ifaddrs::getifaddrs().unwrap().filter(|link| link.interface_name == interface);
     let link = links.find_map(|link| link.address?.as_link_addr().copied()).unwrap();
     let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll).unwrap();
-    let mut bytes = vec![0xff; 6];
-    bytes.extend_from_slice(&[2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
-    bytes.extend_from_slice(&[0x5a; 46]);
+    let bytes = [to.as_slice(), &from, &kind.to_be_bytes(), payload].concat();
     // The egress hook makes it fail; arrivals are what counts.
     let _ = sendto(std::os::fd::AsRawFd::as_raw_fd(&socket), &bytes, &link, MsgFlags::empty());
 }

@@ -46,8 +46,9 @@ pub(super) struct Namespaces {
 
 #[derive(Clone, Copy)]
 struct Searched {
-    /// When all namespaces were looked through.
-    all: Instant,
+    /// When all namespaces were looked through; not at all, where a new one
+    /// had it.
+    all: Option<Instant>,
     /// When the new ones were, and how long that took.
     new: Instant,
     took: Duration,
@@ -117,7 +118,7 @@ impl Namespaces {
         }
         let known = self.known(address);
         let pause = if known.is_empty() { MISSED } else { SEARCHED };
-        let all = last.map(|last| last.all).filter(|all| begun.duration_since(*all) < pause);
+        let mut all = last.and_then(|last| last.all).filter(|all| begun.duration_since(*all) < pause);
         // Processes that cannot be listed are in no namespace.
         let _ = processes.refresh();
         self.search_new(address, processes, deadline)?;
@@ -125,8 +126,9 @@ impl Namespaces {
         // Whom a new one has is there, most likely.
         if all.is_none() && self.known(address) == known {
             self.search_all(address, processes, deadline)?;
+            all = Some(begun);
         }
-        self.searched.insert(address, Searched { all: all.unwrap_or(begun), new, took });
+        self.searched.insert(address, Searched { all, new, took });
         Ok(true)
     }
 

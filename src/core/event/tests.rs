@@ -9,6 +9,8 @@ use super::*;
 use crate::core::cap::Cap;
 use crate::core::process::Untraced;
 
+const REFERENCE: &str = include_str!("../../../docs/EVENTS.md");
+
 /// The place of each kind in [`samples::all`]. A kind that is added has to be
 /// given one here, and then a sample.
 fn place(event: &Event) -> usize {
@@ -91,8 +93,7 @@ fn ids_are_ordered_as_texts_over_events_and_starts() {
 /// The reference: for each event of [`Event::CODES`], the names of its fields
 /// and its example.
 fn reference() -> BTreeMap<String, (BTreeSet<String>, String)> {
-    let page = std::fs::read_to_string("docs/EVENTS.md").unwrap();
-    let sections = page.split("\n### `").skip(1).map(|section| {
+    let sections = REFERENCE.split("\n### `").skip(1).map(|section| {
         let (code, body) = section.split("\n## ").next().unwrap().split_once('`').unwrap();
         let rows = body.lines().filter_map(|line| line.strip_prefix("| `"));
         let names: BTreeSet<_> = rows.map(|row| row.split_once('`').unwrap().0.to_owned()).collect();
@@ -121,8 +122,7 @@ fn the_reference_has_every_event_and_every_field_and_no_other() {
 
 /// What the table below this heading of the reference explains.
 fn explained(heading: &str) -> BTreeSet<String> {
-    let page = std::fs::read_to_string("docs/EVENTS.md").unwrap();
-    let section = page.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+    let section = REFERENCE.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.map(|row| row.split_once('`').unwrap().0.to_owned()).collect()
 }
