@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use super::name::Name;
@@ -48,8 +48,20 @@ impl fmt::Debug for Client {
 
 /// The id of the Cedar principal a client acts as: `claude` of
 /// `Agent::"claude"`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Agent(Arc<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Agent(Arc<Person>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Person {
+    id: Box<str>,
+    team: Option<Box<str>>,
+}
+
+impl Serialize for Agent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
 
 impl<'de> Deserialize<'de> for Agent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -69,24 +81,42 @@ impl Agent {
         if length == 0 || length > 128 || !text.chars().all(plain) {
             return Err(AgentError);
         }
-        Ok(Self(text.into()))
+        Ok(Self(Arc::new(Person { id: text.into(), team: None })))
+    }
+
+    /// The same principal, and in `team`, whatever other teams it is in. Whose
+    /// teams differ are not equal.
+    ///
+    /// # Errors
+    /// What could not be an agent's id is no team's either.
+    pub fn in_team(&self, team: &str) -> Result<Self, AgentError> {
+        Self::parse(team)?;
+        Ok(Self(Arc::new(Person { id: self.0.id.clone(), team: Some(team.into()) })))
     }
 
     /// The id.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.id
+    }
+
+    /// The id of the team it was put in.
+    pub fn team(&self) -> Option<&str> {
+        self.0.team.as_deref()
     }
 }
 
 impl fmt::Display for Agent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Agent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Agent({})", self.0)
+        match self.team() {
+            Some(team) => write!(formatter, "Agent({self} in {team})"),
+            None => write!(formatter, "Agent({self})"),
+        }
     }
 }
 

@@ -137,7 +137,11 @@ impl Yard {
 
     /// Has the engine tell of a container.
     pub fn tell_of(&self, id: &str, label: Option<&str>, host: u8) {
-        let labels = label.map_or_else(|| json!({}), |label| json!({ "cedarwall.agent": label }));
+        self.tell_with(id, &label.map_or_else(|| json!({}), |label| json!({ "cedarwall.agent": label })), host);
+    }
+
+    /// The same of one with any labels.
+    pub fn tell_with(&self, id: &str, labels: &Value, host: u8) {
         let [v4, v6] = self.network;
         let told = json!({
             "Id": id,
