@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::cap::{Cap, Party};
+use crate::core::decision::Reason;
 use crate::core::process::{Process, Untraced};
 use crate::core::query::{Port, PortRange, Protocol};
 

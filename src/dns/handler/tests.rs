@@ -1,5 +1,6 @@
 use std::future::ready;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, Query as WireQuery, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -10,10 +11,13 @@ use super::*;
 use crate::core::config::ClientEntry;
 use crate::core::decision::{Permit, PolicyId};
 use crate::core::identities::Identities;
+use crate::core::name::Name;
 use crate::core::process::Process;
 use crate::core::query::Agent;
+use crate::core::rate::Rate;
 use crate::core::record::{Data, Record};
 use crate::core::screen::Screened;
+use crate::dns::Capture;
 
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<Event>>>);
