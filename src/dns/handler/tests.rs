@@ -78,11 +78,13 @@ fn answered(query: &Query) -> Outcome {
         opened: vec![address],
         openings: Arc::from([]),
         would_deny: None,
+        stays: true,
     })
 }
 
 struct Wall {
     handler: Handler<Fake, Recorder>,
+    edition: Edition,
     events: Recorder,
     passed: Arc<Mutex<Vec<Query>>>,
 }
@@ -105,14 +107,17 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
     let events = Recorder::default();
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
+    let edition = Edition::default();
     let hooks = Hooks {
         now: || WallTime(0),
         denials: Arc::new(|_| 7),
         trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))),
         capture: Capture::nothing(),
+        glance: Arc::new(|| Glance::new(|| true)),
+        edition: edition.clone(),
     };
     let clients = Clients::new(Arc::new(Identities::new(&[entry])));
-    Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
+    Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), edition, events, passed }
 }
 
 fn wall() -> Wall {
