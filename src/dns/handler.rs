@@ -1,17 +1,19 @@
 //! The handler: from a client's message to the gate and back. The only place
 //! that chooses response codes and extended errors.
 
+mod hooks;
+mod settings;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::{Instant, timeout};
 
+pub use self::hooks::{Hooks, Tracing};
+pub use self::settings::Settings;
 use super::answer::{self, ExtendedError, Rcode, Reply};
 use super::caps::{Caps, Pace};
-use super::capture::Capture;
 use super::limits::{Full, Quota};
 use super::repeat::{Occasion, Repeats};
 use super::request::{Request, Unreadable};
@@ -19,23 +21,17 @@ use super::sinkhole::{Sinkhole, Swallowed};
 use super::{Admission, Answer, Glance};
 use crate::clients::Clients;
 use crate::core::cap::{Cap, Party};
-use crate::core::config::{DenyAnswer, Dns, Transport};
+use crate::core::config::{DenyAnswer, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
-use crate::core::name::Name;
 use crate::core::process::{Ends, Traced};
 use crate::core::query::{Client, Protocol, Query, RecordKind};
-use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
 use crate::core::search;
 use crate::core::sinkhole;
 use crate::core::time::{Ttl, WallTime};
-use crate::gate::{Edition, Gate, Open, Resolve};
-
-/// How much longer than the upstream servers the whole journey may take: the
-/// kernel's share.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(2);
+use crate::gate::{Gate, Open, Resolve};
 
 const CLASS_IN: u16 = 1;
 const CLASS_CHAOS: u16 = 3;
@@ -64,60 +60,6 @@ impl<U: Resolve + 'static, F: Open + 'static> Pass for Gate<U, F> {
         Self::decide(self, query, now)
     }
 }
-
-/// What of the configuration concerns the handler.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What a denied name gets.
-    pub deny: DenyAnswer,
-    /// How long a client may remember a denial.
-    pub deny_ttl: Ttl,
-    /// Queries in flight at once.
-    pub max_in_flight: usize,
-    /// Queries in flight at once of one client.
-    pub in_flight_per_client: usize,
-    /// How fast one client may ask.
-    pub rate: Rate,
-    /// How long one query may take before it fails.
-    pub patience: Duration,
-    /// The clients' search suffixes.
-    pub search: Arc<[Name]>,
-}
-
-impl From<&Dns> for Settings {
-    fn from(dns: &Dns) -> Self {
-        Self {
-            deny: dns.deny,
-            deny_ttl: Ttl::within(dns.deny_ttl),
-            max_in_flight: dns.max_in_flight,
-            in_flight_per_client: dns.in_flight_per_client,
-            rate: Rate { per_second: dns.queries_per_second, burst: dns.burst },
-            patience: dns.upstream_timeout + KERNEL_PATIENCE,
-            search: Arc::clone(&dns.search),
-        }
-    }
-}
-
-/// What the handler asks of the rest of the daemon.
-#[derive(Clone)]
-pub struct Hooks {
-    /// The wall clock.
-    pub now: fn() -> WallTime,
-    /// How often a client was denied, for `denied.cedarwall. CH TXT`.
-    pub denials: Arc<dyn Fn(Client) -> u64 + Send + Sync>,
-    /// Which process holds the client's end, for the event of a denial, which
-    /// is held until this says so or gives up.
-    pub trace: Arc<dyn Fn(Ends) -> Tracing + Send + Sync>,
-    /// Where a client had sent what was captured.
-    pub capture: Capture,
-    /// For each listener, its look at the kernel.
-    pub glance: Arc<dyn Fn() -> Glance + Send + Sync>,
-    /// Turns whenever what answers rest on changes.
-    pub edition: Edition,
-}
-
-/// Somebody is looking for a process.
-pub type Tracing = Pin<Box<dyn Future<Output = Traced> + Send>>;
 
 /// Answers messages.
 pub struct Handler<G, R> {
@@ -575,5 +517,7 @@ mod extended {
     pub(super) const NETWORK_ERROR: u16 = 23;
 }
 
+#[cfg(test)]
+mod repeated;
 #[cfg(test)]
 mod tests;
