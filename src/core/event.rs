@@ -44,6 +44,9 @@ pub enum Event {
         micros: u64,
         /// In audit mode, what would have been said instead.
         would_deny: Option<Denial>,
+        /// How many questions this tells of: more than one where the same one
+        /// was asked again more often than is told one by one.
+        times: u64,
     },
     /// A permitted name does not exist, or has no such record.
     QueryEmpty {

@@ -169,9 +169,9 @@ impl Counters {
     /// Counts `event`.
     pub(super) fn count(&self, event: &Event) {
         match event {
-            Event::QueryAnswered { subject, micros, would_deny, .. } => {
-                self.answered.inc();
-                self.observe(*micros);
+            Event::QueryAnswered { subject, micros, would_deny, times, .. } => {
+                self.answered.inc_by(*times);
+                (0..*times).for_each(|_| self.observe(*micros));
                 self.count_audited(subject, would_deny.as_ref());
             }
             Event::QueryEmpty { subject, micros, would_deny, .. } => {

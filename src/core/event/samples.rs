@@ -58,6 +58,7 @@ pub(crate) fn all() -> Vec<Event> {
             ttl: 60,
             micros: 433,
             would_deny: would_deny.clone(),
+            times: 2,
         },
         Event::QueryEmpty {
             subject: subject("old.example.com"),

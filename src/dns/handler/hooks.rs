@@ -4,9 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::super::capture::Capture;
+use super::super::glance::Glance;
 use crate::core::process::{Ends, Traced};
 use crate::core::query::Client;
 use crate::core::time::WallTime;
+use crate::gate::Edition;
 
 /// What the handler asks of the rest of the daemon.
 #[derive(Clone)]
@@ -20,6 +22,10 @@ pub struct Hooks {
     pub trace: Arc<dyn Fn(Ends) -> Tracing + Send + Sync>,
     /// Where a client had sent what was captured.
     pub capture: Capture,
+    /// For each listener, its look at the kernel.
+    pub glance: Arc<dyn Fn() -> Glance + Send + Sync>,
+    /// Turns whenever what answers rest on changes.
+    pub edition: Edition,
 }
 
 /// Somebody is looking for a process.
