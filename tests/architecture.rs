@@ -60,7 +60,6 @@ fn the_core_knows_no_clock_no_socket_no_file_and_no_edge() {
         "socket2",
         "caps::",
         "tracing",
-        "moka",
         "std::fs",
         "std::io",
         "std::process",

@@ -10,19 +10,26 @@
 
 mod accounts;
 pub mod adopted;
+mod asked;
 mod lapsed;
+mod leases;
 mod record;
 pub mod revision;
 mod runs;
 pub mod told;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::{SmallVec, smallvec};
+
 use self::accounts::Accounts;
+use self::asked::Asked;
 use self::lapsed::Lapsed;
+use self::leases::Leases;
 use self::told::{Held, LeaseTurn, Turn};
 use super::config::LeaseSettings;
 use super::decision::Reason;
@@ -54,10 +61,7 @@ const KEPT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Ledger {
     settings: LeaseSettings,
-    leases: HashMap<Key, Lease>,
-    expiries: BTreeSet<(Moment, Key)>,
-    /// The keys with a run of ports, which have to be found by overlap.
-    runs: BTreeSet<Key>,
+    leases: Leases,
     accounts: Accounts,
     lapsed: Lapsed,
     held: Held,
@@ -68,16 +72,15 @@ pub struct Ledger {
 pub struct Lease {
     /// The client on whose account it counts.
     account: Client,
-    /// Each name that led here. Never empty.
-    holders: Vec<Holder>,
+    /// Each name that led here. Never empty, and nearly always one.
+    holders: SmallVec<[Holder; 1]>,
 }
 
 /// A name that needs a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Holder {
-    name: Name,
-    /// Who asked for it last.
-    asked_by: Client,
+    /// It, and who asked for it last.
+    asked: Asked,
     /// The aliases that led from it to the address.
     aliases: Arc<[Name]>,
     /// The policy that permitted it.
@@ -99,7 +102,7 @@ impl Lease {
 
     /// The names that need it.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.holders.iter().map(|holder| &holder.name)
+        self.holders.iter().map(Holder::name)
     }
 
     /// The comment its kernel element carries: as many of its names as fit.
@@ -145,7 +148,7 @@ pub struct Plan {
     next: HashMap<Key, Option<Next>>,
     added: HashMap<Client, u32>,
     added_keys: usize,
-    turns: HashMap<(Client, Name), LeaseTurn>,
+    turns: HashMap<Asked, LeaseTurn>,
 }
 
 /// A lease as it will be.
@@ -173,9 +176,7 @@ impl Ledger {
     pub fn new(settings: LeaseSettings) -> Self {
         Self {
             settings,
-            leases: HashMap::new(),
-            expiries: BTreeSet::new(),
-            runs: BTreeSet::new(),
+            leases: Leases::default(),
             accounts: Accounts::default(),
             lapsed: Lapsed::default(),
             held: Held::default(),
@@ -192,13 +193,14 @@ impl Ledger {
         let term = Term::of(wanted, &self.settings, now);
         self.count(plan, now, wanted)?;
         let mut turn = None;
+        let asked = self.accounts.asked(wanted.client, &wanted.name);
         for key in wanted.keys() {
             for piece in self.pieces(plan, key, now) {
-                let holder = Holder::of(wanted, term.until);
+                let holder = Holder::of(&asked, wanted, term.until);
                 let next = match self.lease(plan, &piece, now) {
                     None => {
                         turn = Some(Turn::Opened);
-                        self.anew(plan, &piece, Lease { account: wanted.client, holders: vec![holder] }, now)
+                        self.anew(plan, &piece, Lease { account: wanted.client, holders: smallvec![holder] }, now)
                     }
                     Some(lease) if lease.is_held_by(&holder, term.needed_until) => continue,
                     Some(lease) => {
@@ -210,7 +212,7 @@ impl Ledger {
             }
         }
         if let Some(turn) = turn {
-            plan.note(turn, wanted, term.until);
+            plan.note(turn, asked, wanted, term.until);
         }
         Ok(term.answer_ttl)
     }
@@ -218,38 +220,29 @@ impl Ledger {
     /// Writes down what the kernel has acknowledged, and says what it means
     /// for whose names.
     pub fn commit(&mut self, plan: Plan) -> Vec<LeaseTurn> {
-        let turns: Vec<_> = plan.turns.into_values().collect();
-        for LeaseTurn { client, name, addresses, until, .. } in &turns {
-            self.held.hold(*client, name, addresses, *until);
+        for (asked, turn) in &plan.turns {
+            self.held.hold(asked, &turn.addresses, turn.until);
         }
         for (key, next) in plan.next {
-            let before = self.take_out(&key);
+            let before = self.leases.remove(&key);
             self.accounts.replace(before.as_ref(), next.as_ref().map(|next| &next.lease));
             if let Some(Next { lease, .. }) = next {
                 self.lapsed.take(&key);
-                self.enter(key, lease);
+                self.leases.insert(key, lease);
             }
         }
-        turns
-    }
-
-    fn enter(&mut self, key: Key, lease: Lease) {
-        self.expiries.insert((lease.until(), key));
-        if matches!(key.ports, Ports::Run(_)) {
-            self.runs.insert(key);
-        }
-        self.leases.insert(key, lease);
+        plan.turns.into_values().collect()
     }
 
     /// Forgets every lease that has run out, and says what the kernel has to
     /// be told of it before it comes to that itself.
     pub fn expire(&mut self, now: Moment) -> Vec<Change> {
         let mut expired = Vec::new();
-        while let Some((until, key)) = self.expiries.first().copied() {
+        while let Some((until, key)) = self.leases.first() {
             if until > now {
                 break;
             }
-            if let Some(lease) = self.take_out(&key) {
+            if let Some(lease) = self.leases.remove(&key) {
                 self.accounts.replace(Some(&lease), None);
                 self.lapsed.remember(key, lease, self.settings.set_size);
             }
@@ -267,7 +260,7 @@ impl Ledger {
     }
 
     /// Everything that has to be in the kernel now.
-    pub fn live(&self, now: Moment) -> impl Iterator<Item = &Key> {
+    pub fn live(&self, now: Moment) -> impl Iterator<Item = Key> {
         self.leases.iter().filter(move |(_, lease)| lease.until() > now).map(|(key, _)| key)
     }
 
@@ -289,14 +282,14 @@ impl Ledger {
     }
 
     /// Every lease there is.
-    pub fn leases(&self) -> impl Iterator<Item = (&Key, &Lease)> {
+    pub fn leases(&self) -> impl Iterator<Item = (Key, &Lease)> {
         self.leases.iter()
     }
 
     /// Whether a flow of `client` to `address` and `port` is open now.
     pub fn covers(&self, client: Client, address: IpAddr, protocol: Protocol, port: Port, now: Moment) -> bool {
         let is_live = |key: &Key| self.leases.get(key).is_some_and(|lease| lease.until() > now);
-        runs::keys_over(&self.runs, client, address, protocol, port).any(|key| is_live(&key))
+        runs::keys_over(self.leases.runs(), client, address, protocol, port).any(|key| is_live(&key))
     }
 
     /// Whether a flow of `client` to `address` and `port` was open at any time
@@ -343,13 +336,6 @@ impl Ledger {
         plan.added.insert(wanted.client, added);
         plan.added_keys = added_keys;
         Ok(())
-    }
-
-    fn take_out(&mut self, key: &Key) -> Option<Lease> {
-        let lease = self.leases.remove(key)?;
-        self.runs.remove(key);
-        self.expiries.remove(&(lease.until(), *key));
-        Some(lease)
     }
 
     /// The live lease of `key`, as it would be after `plan`.
@@ -407,8 +393,8 @@ impl Lease {
     /// run out. No holder's term is ever shortened.
     fn held_also_by(mut self, holder: Holder, now: Moment) -> Next {
         let label = self.comment();
-        self.holders.retain(|known| known.name == holder.name || known.until > now);
-        match self.holders.iter_mut().find(|known| known.name == holder.name) {
+        self.holders.retain(|known| known.name() == holder.name() || known.until > now);
+        match self.holders.iter_mut().find(|known| known.name() == holder.name()) {
             Some(known) => *known = Holder { until: holder.until.max(known.until), ..holder },
             None => self.holders.push(holder),
         }
@@ -421,20 +407,28 @@ impl Lease {
 }
 
 impl Holder {
-    fn of(wanted: &Wanted, until: Moment) -> Self {
-        Self {
-            name: wanted.name.clone(),
-            asked_by: wanted.client,
-            aliases: Arc::clone(&wanted.aliases),
-            generation: wanted.generation,
-            until,
-        }
+    fn of(asked: &Asked, wanted: &Wanted, until: Moment) -> Self {
+        // Most have none, and an empty list of one's own takes room, too.
+        let aliases = if wanted.aliases.is_empty() { Arc::default() } else { Arc::clone(&wanted.aliases) };
+        Self { asked: asked.clone(), aliases, generation: wanted.generation, until }
+    }
+
+    fn name(&self) -> &Name {
+        self.asked.name()
     }
 
     /// Whether both are one name, reached over the same aliases and permitted
     /// by the same policy.
     fn is_like(&self, other: &Self) -> bool {
-        self.name == other.name && self.generation == other.generation && self.aliases == other.aliases
+        self.name() == other.name() && self.generation == other.generation && self.aliases == other.aliases
+    }
+}
+
+/// A table that has once held much more than it holds now gives the room back.
+fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    const LITTLE: usize = 1024;
+    if table.capacity() > LITTLE && table.len() < table.capacity() / 4 {
+        table.shrink_to(2 * table.len());
     }
 }
 

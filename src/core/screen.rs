@@ -127,18 +127,18 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
                     continue;
                 }
                 addresses.push(address);
-                records.push(record.clone());
+                records.push(of(end, record));
             }
-            Data::Alias(_) => records.push(record.clone()),
+            Data::Alias(_) => records.push(of(end, record)),
             Data::Opaque { .. } if records.len() >= MAX_RECORDS => {}
             Data::Opaque { kind: RecordKind::Https | RecordKind::Svcb, rdata } => {
                 records.extend(svcb::without_hints(rdata).map(|rdata| Record {
-                    owner: record.owner.clone(),
+                    owner: end.clone(),
                     ttl: record.ttl,
                     data: Data::Opaque { kind, rdata },
                 }));
             }
-            Data::Opaque { .. } => records.push(record.clone()),
+            Data::Opaque { .. } => records.push(of(end, record)),
         }
     }
     if found && response.verdict == Verdict::NoSuchName {
@@ -163,6 +163,9 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
     if negative.is_some() {
         ttl = ttl.min(negative_ttl(response));
     }
+    // It is kept, perhaps a million times.
+    records.shrink_to_fit();
+    addresses.shrink_to_fit();
     Ok(Screened { chain, records, addresses, removed, negative, ttl, encoded: OnceLock::new() })
 }
 
@@ -190,6 +193,12 @@ impl Screened {
     }
 }
 
+/// The same record, whose owner is `owner`: its name is written down once for
+/// all that speak of it.
+fn of(owner: &Name, record: &Record) -> Record {
+    Record { owner: owner.clone(), ..record.clone() }
+}
+
 /// The names that `name` is an alias of, and the CNAME records that say so.
 /// A question for the CNAME itself follows nothing (RFC 1034 section 3.6.2).
 fn follow(name: &Name, kind: RecordKind, records: &[Record]) -> Result<(Vec<Name>, Vec<Record>), Failure> {
@@ -210,7 +219,7 @@ fn follow(name: &Name, kind: RecordKind, records: &[Record]) -> Result<(Vec<Name
         if target == name || chain.contains(target) || chain.len() == MAX_CHAIN {
             return Err(Failure::UpstreamUnusable);
         }
-        aliases.push(record.clone());
+        aliases.push(of(current, record));
         chain.push(target.clone());
     }
 }

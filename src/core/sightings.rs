@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::name::Name;
 use super::query::Client;
 use super::time::WallTime;
@@ -29,9 +31,10 @@ pub struct Sighting {
 /// What clients were told. What was seen longest ago is forgotten first.
 #[derive(Debug, Default)]
 pub struct Sightings {
-    of: HashMap<IpAddr, Vec<Sighting>>,
+    /// Most addresses have one name.
+    of: HashMap<IpAddr, SmallVec<[Sighting; 1]>>,
     /// In the order in which they were seen: over all, and for each client.
-    turns: BTreeMap<u64, (Client, IpAddr)>,
+    turns: BTreeMap<u64, Client>,
     turns_of: HashMap<Client, BTreeMap<u64, IpAddr>>,
     next: u64,
 }
@@ -57,7 +60,7 @@ impl Sightings {
             let turn = self.next;
             self.next += 1;
             self.of.entry(address).or_default().push(Sighting { client, name: name.clone(), at, turn });
-            self.turns.insert(turn, (client, address));
+            self.turns.insert(turn, client);
             self.turns_of.entry(client).or_default().insert(turn, address);
             self.make_room(client);
         }
@@ -110,13 +113,13 @@ impl Sightings {
     }
 
     fn forget(&mut self, turn: u64) {
-        let Some((client, address)) = self.turns.remove(&turn) else { return };
-        if let Entry::Occupied(mut turns) = self.turns_of.entry(client) {
-            turns.get_mut().remove(&turn);
-            if turns.get().is_empty() {
-                turns.remove();
-            }
+        let Some(client) = self.turns.remove(&turn) else { return };
+        let Entry::Occupied(mut turns) = self.turns_of.entry(client) else { return };
+        let address = turns.get_mut().remove(&turn);
+        if turns.get().is_empty() {
+            turns.remove();
         }
+        let Some(address) = address else { return };
         if let Entry::Occupied(mut sightings) = self.of.entry(address) {
             sightings.get_mut().retain(|seen| seen.turn != turn);
             if sightings.get().is_empty() {
@@ -188,6 +191,6 @@ mod tests {
         }
         assert_eq!(sightings.len(), MAX);
         assert_eq!(sightings.turns_of.len(), MAX);
-        assert_eq!(sightings.of.values().map(Vec::len).sum::<usize>(), MAX);
+        assert_eq!(sightings.of.values().map(SmallVec::len).sum::<usize>(), MAX);
     }
 }

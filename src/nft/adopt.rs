@@ -145,7 +145,7 @@ fn replace(
 /// Writes out the comments that were too long for `nft`.
 fn complete(table: &TableName, ledger: &Ledger) {
     let now = clock::now();
-    let changes = ledger.live(now).filter_map(|key| ledger.change(key, now, true));
+    let changes = ledger.live(now).filter_map(|key| ledger.change(&key, now, true));
     let changes: Vec<_> = changes.filter(carried::is_cut_short).collect();
     if changes.is_empty() {
         return;

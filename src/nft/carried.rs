@@ -19,10 +19,10 @@ const COMMENT_LENGTH: usize = 128;
 pub(super) fn text(table: &TableName, ledger: &Ledger, statics: &StaticLedger, now: Moment) -> String {
     let mut text = String::new();
     for key in ledger.live(now) {
-        if let Some(Change::Set { lifetime, comment, .. }) = ledger.change(key, now, false) {
+        if let Some(Change::Set { lifetime, comment, .. }) = ledger.change(&key, now, false) {
             let comment = shortened(&comment);
             let comment = if comment.is_empty() { String::new() } else { format!(" comment \"{comment}\"") };
-            let (set, place, time) = (set_of(key), place(key), time(lifetime));
+            let (set, place, time) = (set_of(&key), place(&key), time(lifetime));
             _ = writeln!(text, "add element inet {} {set} {{ {place}{time}{comment} }}", table.as_str());
         }
     }

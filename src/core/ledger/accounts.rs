@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
-use super::{Holder, Lease};
+use super::asked::Asked;
+use super::{Holder, Lease, give_back};
 use crate::core::name::Name;
 use crate::core::query::Client;
 
@@ -15,7 +16,7 @@ use crate::core::query::Client;
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     clients: HashMap<Client, u32>,
-    names: HashMap<(Client, Name), u32>,
+    names: HashMap<Asked, u32>,
 }
 
 impl Accounts {
@@ -27,6 +28,12 @@ impl Accounts {
     /// What `client` holds under `name`.
     pub(super) fn of_name(&self, client: Client, name: &Name) -> u32 {
         self.names.get(&(client, name.clone())).copied().unwrap_or(0)
+    }
+
+    /// What is written down of who asks for `name`, if it holds anything.
+    pub(super) fn asked(&self, client: Client, name: &Name) -> Asked {
+        let known = self.names.get_key_value(&(client, name.clone()));
+        known.map_or_else(|| Asked::new(client, name.clone()), |(asked, _)| asked.clone())
     }
 
     /// Takes note that `after` is there in the place of `before`.
@@ -51,7 +58,7 @@ impl Accounts {
         let mut rest = after;
         for holder in before {
             match rest.split_first() {
-                Some((next, others)) if next.name == holder.name => rest = others,
+                Some((next, others)) if next.name() == holder.name() => rest = others,
                 _ => self.take(account, std::slice::from_ref(holder)),
             }
         }
@@ -61,16 +68,24 @@ impl Accounts {
     fn give(&mut self, account: Client, holders: &[Holder]) {
         for holder in holders {
             *self.clients.entry(account).or_default() += 1;
-            *self.names.entry((account, holder.name.clone())).or_default() += 1;
+            *self.names.entry(counted(account, holder)).or_default() += 1;
         }
     }
 
     fn take(&mut self, account: Client, holders: &[Holder]) {
         for holder in holders {
             one_less(&mut self.clients, account);
-            one_less(&mut self.names, (account, holder.name.clone()));
+            one_less(&mut self.names, counted(account, holder));
         }
     }
+}
+
+/// A client asks for its own leases, unless it has several addresses.
+fn counted(account: Client, holder: &Holder) -> Asked {
+    if holder.asked.client() == account {
+        return holder.asked.clone();
+    }
+    Asked::new(account, holder.name().clone())
 }
 
 /// Whoever holds nothing costs nothing.
@@ -79,6 +94,7 @@ fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
         *count.get_mut() = count.get().saturating_sub(1);
         if *count.get() == 0 {
             count.remove();
+            give_back(counts);
         }
     }
 }

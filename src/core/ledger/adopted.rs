@@ -5,11 +5,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::super::config::LeaseSettings;
 use super::super::lease::{Generation, Key, Ports};
 use super::super::name::Name;
 use super::super::query::Client;
 use super::super::time::Moment;
+use super::asked::Asked;
 use super::told::Held;
 use super::{COMMENT_LENGTH, Holder, KEPT, Lease, Ledger, record};
 
@@ -72,7 +75,7 @@ impl Ledger {
                     *size += 1;
                     remembered.remove(&element.key);
                     ledger.accounts.replace(None, Some(&lease));
-                    ledger.enter(element.key, lease);
+                    ledger.leases.insert(element.key, lease);
                 }
                 // It has run out, and the kernel is about to let it go.
                 Some(lease) if element.until <= now => _ = remembered.insert(element.key, lease),
@@ -100,24 +103,23 @@ fn set(key: &Key) -> (bool, u8) {
 /// The lease that `element` is, with what is `known` of it; `None` where its
 /// comment is none that we would have written.
 fn lease(element: &Standing, known: Option<&Lease>, now: Moment) -> Option<Lease> {
-    let known_as = |name: &str| known?.holders.iter().find(|holder| holder.name.as_str() == name);
+    let known_as = |name: &str| known?.holders.iter().find(|holder| holder.name().as_str() == name);
     // Where the memory is in step with the kernel, it also has the names that
     // the comment had no room for.
-    let mut holders = match known.filter(|known| known.comment() == element.comment) {
+    let mut holders: SmallVec<[Holder; 1]> = match known.filter(|known| known.comment() == element.comment) {
         Some(known) => known.holders.iter().filter(|holder| holder.until > now).cloned().collect(),
-        None => Vec::new(),
+        None => SmallVec::new(),
     };
     if holders.is_empty() {
         let names = element.comment.split(' ').map(canonical);
         for name in names.collect::<Option<Vec<_>>>()? {
             let bare = || Holder {
-                name: name.clone(),
-                asked_by: element.key.client,
+                asked: Asked::new(element.key.client, name.clone()),
                 aliases: Arc::default(),
                 generation: Generation::default(),
                 until: element.until,
             };
-            if holders.iter().all(|holder: &Holder| holder.name != name) {
+            if holders.iter().all(|holder: &Holder| *holder.name() != name) {
                 holders.push(known_as(name.as_str()).cloned().unwrap_or_else(bare));
             }
         }

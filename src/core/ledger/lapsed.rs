@@ -1,20 +1,15 @@
 //! Leases that have run out, which are remembered because flows outlive them.
 
-use std::collections::{BTreeSet, HashMap};
-
 use super::super::lease::{Key, Ports};
 use super::super::query::Port;
-use super::super::time::Moment;
 use super::Lease;
+use super::leases::Leases;
 
 /// Leases that have run out, as many as a set of the kernel holds, counted once
 /// for each of their names; the oldest goes first.
 #[derive(Debug, Default)]
 pub(super) struct Lapsed {
-    pub(super) leases: HashMap<Key, Lease>,
-    /// The keys with a run of ports.
-    runs: BTreeSet<Key>,
-    order: BTreeSet<(Moment, Key)>,
+    pub(super) leases: Leases,
     names: usize,
 }
 
@@ -22,14 +17,10 @@ impl Lapsed {
     /// Remembers `lease`, and no more than `at_most` in all.
     pub(super) fn remember(&mut self, key: Key, lease: Lease, at_most: u32) {
         self.take(&key);
-        self.order.insert((lease.until(), key));
         self.names += lease.holders.len();
         self.leases.insert(key, lease);
-        if matches!(key.ports, Ports::Run(_)) {
-            self.runs.insert(key);
-        }
         while self.names > usize::try_from(at_most).unwrap_or(usize::MAX) {
-            let Some((_, oldest)) = self.order.first().copied() else { return };
+            let Some((_, oldest)) = self.leases.first() else { return };
             self.take(&oldest);
         }
     }
@@ -37,8 +28,6 @@ impl Lapsed {
     /// Takes the lease of `key` out.
     pub(super) fn take(&mut self, key: &Key) -> Option<Lease> {
         let lease = self.leases.remove(key)?;
-        self.order.remove(&(lease.until(), *key));
-        self.runs.remove(key);
         self.names -= lease.holders.len();
         Some(lease)
     }
@@ -49,6 +38,6 @@ impl Lapsed {
         let of_ports = |ports| Key { ports, ..key };
         let runs = of_ports(Ports::Run(Port::MIN.into()))..=of_ports(Ports::Run(Port::MAX.into()));
         [Ports::One(port), Ports::All].into_iter().any(|ports| self.leases.contains_key(&of_ports(ports)))
-            || self.runs.range(runs).any(|run| run.ports.range().contains(port))
+            || self.leases.runs().range(runs).any(|run| run.ports.range().contains(port))
     }
 }

@@ -8,11 +8,13 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::super::lease::{Generation, Key, Ports};
 use super::super::name::Name;
 use super::super::query::{Client, Port, PortRange, Protocol};
 use super::super::time::Moment;
+use super::asked::Asked;
 use super::{Holder, Lease, Ledger, Plan};
 
 impl Ledger {
@@ -23,7 +25,7 @@ impl Ledger {
 
     /// The lines for all that is known, leases that have run out included.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        self.lapsed.leases.iter().chain(&self.leases).map(|(key, lease)| write(key, Some(lease)))
+        self.lapsed.leases.iter().chain(self.leases.iter()).map(|(key, lease)| write(&key, Some(lease)))
     }
 
     /// How many [`lines`](Self::lines) there are.
@@ -48,9 +50,9 @@ pub(super) fn write(key: &Key, lease: Option<&Lease>) -> String {
         Ports::One(port) => vec![port.number()],
         Ports::Run(run) => vec![run.first().number(), run.last().number()],
     };
-    let holders = lease.map_or(&[][..], |lease| &lease.holders).iter().map(|holder| HolderLine {
-        name: holder.name.as_str().to_owned(),
-        asked_by: holder.asked_by.address(),
+    let holders = lease.map_or(&[][..], |lease| lease.holders.as_slice()).iter().map(|holder| HolderLine {
+        name: holder.name().as_str().to_owned(),
+        asked_by: holder.asked.client().address(),
         aliases: holder.aliases.iter().map(ToString::to_string).collect(),
         until: holder.until.as_millis(),
     });
@@ -82,7 +84,7 @@ pub(super) fn read(line: &str) -> Option<(Key, Option<Lease>)> {
         protocol: Protocol::ALL.into_iter().find(|known| known.number() == line.protocol)?,
         ports,
     };
-    let holders: Vec<_> = line.holders.into_iter().map(HolderLine::read).collect::<Option<_>>()?;
+    let holders: SmallVec<_> = line.holders.into_iter().map(HolderLine::read).collect::<Option<_>>()?;
     let lease = (!holders.is_empty()).then(|| Lease { account: Client::new(line.account), holders });
     Some((key, lease))
 }
@@ -110,8 +112,7 @@ impl HolderLine {
     fn read(self) -> Option<Holder> {
         let name = |text: &String| Name::parse(text).ok();
         Some(Holder {
-            name: name(&self.name)?,
-            asked_by: Client::new(self.asked_by),
+            asked: Asked::new(Client::new(self.asked_by), name(&self.name)?),
             aliases: self.aliases.iter().map(name).collect::<Option<_>>()?,
             generation: Generation::default(),
             until: Moment::from_millis(self.until),
@@ -132,14 +133,14 @@ mod tests {
     fn what_is_written_is_read() {
         let name = |text| Name::parse(text).unwrap();
         let holder = |text, until| Holder {
-            name: name(text),
-            asked_by: Client::new("fd00::2".parse().unwrap()),
+            asked: Asked::new(Client::new("fd00::2".parse().unwrap()), name(text)),
             aliases: [name("one.example.net"), name("two.example.net")].into(),
             generation: Generation::default(),
             until: Moment::from_millis(until),
         };
         let account = Client::new("fd00::2".parse().unwrap());
-        let lease = Lease { account, holders: vec![holder("a.example.com", 7), holder("b.example.com", 9)] };
+        let lease =
+            Lease { account, holders: [holder("a.example.com", 7), holder("b.example.com", 9)].into_iter().collect() };
         let port = |number| Port::new(number).unwrap();
         for ports in [Ports::All, Ports::One(port(443)), Ports::Run(PortRange::new(port(1), port(99)).unwrap())] {
             let key = key(ports);

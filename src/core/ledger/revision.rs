@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::super::lease::{Generation, Key, Ports, StaticGrant};
 use super::super::name::Name;
 use super::super::query::{Client, Port, PortRange};
@@ -85,13 +87,13 @@ impl Ledger {
     /// Everything that a policy before `generation` permitted, leases that
     /// have run out included.
     pub fn holdings(&self, generation: Generation) -> Vec<Holding> {
-        let leases = self.leases.iter().chain(&self.lapsed.leases);
+        let leases = self.leases.iter().chain(self.lapsed.leases.iter());
         let holdings = leases.flat_map(|(key, lease)| {
             let older = lease.holders.iter().filter(move |holder| holder.generation < generation);
-            older.map(|holder| Holding {
-                key: *key,
-                name: holder.name.clone(),
-                asked_by: holder.asked_by,
+            older.map(move |holder| Holding {
+                key,
+                name: holder.name().clone(),
+                asked_by: holder.asked.client(),
                 aliases: Arc::clone(&holder.aliases),
             })
         });
@@ -128,14 +130,14 @@ impl Ledger {
             }
             let (whole, partly): (Vec<_>, Vec<_>) =
                 judged.into_iter().partition(|(_, permitted)| is_whole(key, permitted));
-            let holders: Vec<_> = whole.into_iter().map(|(holder, _)| holder).collect();
+            let holders: SmallVec<_> = whole.into_iter().map(|(holder, _)| holder).collect();
             let rest = Lease { account: lease.account, holders };
             let next = (!rest.holders.is_empty()).then_some(Next { lease: rest, relabelled: true });
             revision.plan.next.insert(*key, next);
             for (holder, permitted) in partly {
                 let ports = permitted.into_iter().flat_map(Ports::listing);
                 let keys = ports.map(|ports| Key { ports, ..*key });
-                let alone = Lease { account: lease.account, holders: vec![holder.clone()] };
+                let alone = Lease { account: lease.account, holders: smallvec![holder.clone()] };
                 pieces.extend(keys.map(|key| (key, holder.clone(), alone.clone())));
             }
         }
@@ -167,14 +169,14 @@ impl Ledger {
         let is_change = !plan.next.is_empty();
         self.commit(plan);
         for (key, verdicts) in verdicts {
-            if let Some(lease) = self.leases.get_mut(&key) {
+            self.leases.alter(&key, |lease| {
                 // Whoever is still there has been judged, so that the next
                 // query need not tell the kernel anything.
-                let judged = |holder: &&mut Holder| verdicts.contains_key(&holder.name);
+                let judged = |holder: &&mut Holder| verdicts.contains_key(holder.name());
                 lease.holders.iter_mut().filter(judged).for_each(|holder| holder.generation = generation);
-            }
+            });
             if let Some(mut lapsed) = self.lapsed.take(&key) {
-                lapsed.holders.retain_mut(|holder| {
+                lapsed.holders.retain(|holder| {
                     let permitted;
                     (*holder, permitted) = holder.judged(&key, generation, &verdicts);
                     !permitted.is_empty()
@@ -197,7 +199,7 @@ impl Holder {
         generation: Generation,
         verdicts: &HashMap<Name, Vec<PortRange>>,
     ) -> (Self, Vec<PortRange>) {
-        match verdicts.get(&self.name) {
+        match verdicts.get(self.name()) {
             Some(permitted) if self.generation < generation => {
                 (Self { generation, ..self.clone() }, within(key.ports.range(), permitted))
             }

@@ -35,7 +35,7 @@ impl Ledger {
     fn overlapping_runs(&self, plan: &Plan, key: &Key, range: PortRange, now: Moment) -> Vec<(Key, PortRange)> {
         let of_target = |ports| Key { ports, ..*key };
         let runs = of_target(Ports::Run(Port::MIN.into()))..=of_target(Ports::Run(Port::MAX.into()));
-        let known = self.runs.range(runs.clone()).copied();
+        let known = self.leases.runs().range(runs.clone()).copied();
         let planned = plan.next.keys().copied().filter(|other| runs.contains(other));
         known
             .chain(planned)

@@ -196,8 +196,8 @@ proptest! {
             ledger.expire(now);
             open(&mut ledger, now, &wanted(&format!("n{name}.example.com"), range(1, ports), ttl));
             let mut names: HashMap<Name, u32> = HashMap::new();
-            for holder in ledger.leases.values().flat_map(|lease| &lease.holders) {
-                *names.entry(holder.name.clone()).or_default() += 1;
+            for holder in ledger.leases().flat_map(|(_, lease)| &lease.holders) {
+                *names.entry(holder.name().clone()).or_default() += 1;
             }
             let asker = client("10.0.0.2");
             prop_assert_eq!(ledger.accounts.of(asker), names.values().sum::<u32>());

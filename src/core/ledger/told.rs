@@ -4,7 +4,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::{Holder, Lease, Plan};
+use smallvec::SmallVec;
+
+use super::asked::Asked;
+use super::{Holder, Lease, Plan, give_back};
 use crate::core::decision::Opening;
 use crate::core::event::{Event, LeaseTold};
 use crate::core::lease::{Key, Wanted};
@@ -57,7 +60,8 @@ impl LeaseTurn {
         }
     }
 
-    fn end(turn: Turn, client: Client, name: Name, addresses: Vec<IpAddr>, until: Moment) -> Self {
+    fn end(turn: Turn, asked: &Asked, addresses: Vec<IpAddr>, until: Moment) -> Self {
+        let (client, name) = (asked.client(), asked.name().clone());
         Self { turn, client, name, addresses, openings: Vec::new(), until }
     }
 }
@@ -65,7 +69,7 @@ impl LeaseTurn {
 impl Lease {
     /// What it means for the name of `holder` that it holds this lease.
     pub(super) fn turn(&self, holder: &Holder, now: Moment) -> Option<Turn> {
-        match self.holders.iter().find(|known| known.name == holder.name && known.until > now) {
+        match self.holders.iter().find(|known| known.name() == holder.name() && known.until > now) {
             None => Some(Turn::Opened),
             Some(known) => (holder.until > known.until).then_some(Turn::Refreshed),
         }
@@ -75,9 +79,14 @@ impl Lease {
 impl Plan {
     /// Takes note of what opening what is `wanted` means for its name. Of
     /// several questions for one name there is one turn.
-    pub(super) fn note(&mut self, turn: Turn, wanted: &Wanted, until: Moment) {
-        let noted = self.turns.entry((wanted.client, wanted.name.clone())).or_insert_with_key(|(client, name)| {
-            LeaseTurn { turn, client: *client, name: name.clone(), addresses: Vec::new(), openings: Vec::new(), until }
+    pub(super) fn note(&mut self, turn: Turn, asked: Asked, wanted: &Wanted, until: Moment) {
+        let noted = self.turns.entry(asked).or_insert_with_key(|asked| LeaseTurn {
+            turn,
+            client: asked.client(),
+            name: asked.name().clone(),
+            addresses: Vec::new(),
+            openings: Vec::new(),
+            until,
         });
         noted.turn = noted.turn.max(turn);
         noted.until = noted.until.max(until);
@@ -91,29 +100,32 @@ impl Plan {
     }
 }
 
+/// Most names have one or two.
+type Addresses = SmallVec<[(IpAddr, Moment); 1]>;
+
 /// Until when each name holds which addresses, for whoever asked for it.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    names: HashMap<(Client, Name), Vec<(IpAddr, Moment)>>,
+    names: HashMap<Asked, Addresses>,
     /// When the first address of each name ends.
-    ends: BTreeSet<(Moment, Client, Name)>,
+    ends: BTreeSet<(Moment, Asked)>,
 }
 
 impl Held {
     /// What is held by the holders of `leases`.
-    pub(super) fn of<'a>(leases: impl Iterator<Item = (&'a Key, &'a Lease)>) -> Self {
+    pub(super) fn of<'a>(leases: impl Iterator<Item = (Key, &'a Lease)>) -> Self {
         let mut held = Self::default();
         for (key, lease) in leases {
             for holder in &lease.holders {
-                held.hold(holder.asked_by, &holder.name, &[key.address], holder.until);
+                held.hold(&holder.asked, &[key.address], holder.until);
             }
         }
         held
     }
 
     /// Takes note that `name` holds `addresses` until then at least.
-    pub(super) fn hold(&mut self, client: Client, name: &Name, addresses: &[IpAddr], until: Moment) {
-        self.change(client, name, |held| {
+    pub(super) fn hold(&mut self, asked: &Asked, addresses: &[IpAddr], until: Moment) {
+        self.change(asked, |held| {
             for address in addresses {
                 match held.iter_mut().find(|(known, _)| known == address) {
                     Some((_, known)) => *known = until.max(*known),
@@ -126,54 +138,61 @@ impl Held {
     /// Forgets what has ended by `now`, and says whose it was.
     pub(super) fn expire(&mut self, now: Moment) -> Vec<LeaseTurn> {
         let mut ended = Vec::new();
-        while let Some((until, client, name)) = self.ends.first().filter(|(until, ..)| *until <= now).cloned() {
+        while let Some((until, asked)) = self.ends.first().filter(|(until, _)| *until <= now).cloned() {
             let mut addresses = Vec::new();
-            self.change(client, &name, |held| {
-                addresses.extend(held.extract_if(.., |(_, until)| *until <= now).map(|(address, _)| address));
+            self.change(&asked, |held| {
+                addresses.extend(held.iter().filter(|(_, until)| *until <= now).map(|(address, _)| *address));
+                held.retain(|(_, until)| *until > now);
             });
-            ended.push(LeaseTurn::end(Turn::Expired, client, name, addresses, until));
+            ended.push(LeaseTurn::end(Turn::Expired, &asked, addresses, until));
         }
         ended
     }
 
     /// Forgets what none of `leases` holds any more, and says whose it was.
-    pub(super) fn compare<'a>(&mut self, leases: impl Iterator<Item = (&'a Key, &'a Lease)>) -> Vec<LeaseTurn> {
+    pub(super) fn compare<'a>(&mut self, leases: impl Iterator<Item = (Key, &'a Lease)>) -> Vec<LeaseTurn> {
         let mut standing: HashSet<(Client, &Name, IpAddr)> = HashSet::new();
         for (key, lease) in leases {
             for holder in &lease.holders {
                 // Whoever asks last is the one who has asked: of a client's
                 // addresses, any may have been the one before.
-                let clients = [holder.asked_by, lease.account, key.client];
-                standing.extend(clients.map(|client| (client, &holder.name, key.address)));
+                let clients = [holder.asked.client(), lease.account, key.client];
+                standing.extend(clients.map(|client| (client, holder.name(), key.address)));
             }
         }
         let stands = |client, name, address| standing.contains(&(client, name, address));
         let mut ended = Vec::new();
-        for ((client, name), held) in &self.names {
-            let gone = held.iter().filter(|(address, _)| !stands(*client, name, *address));
+        for (asked, held) in &self.names {
+            let gone = held.iter().filter(|(address, _)| !stands(asked.client(), asked.name(), *address));
             let addresses: Vec<_> = gone.map(|(address, _)| *address).collect();
             if !addresses.is_empty() {
-                ended.push(LeaseTurn::end(Turn::Revoked, *client, name.clone(), addresses, Moment::ZERO));
+                ended.push((asked.clone(), addresses));
             }
         }
-        for LeaseTurn { client, name, addresses, .. } in &ended {
-            self.change(*client, name, |held| held.retain(|(address, _)| !addresses.contains(address)));
+        for (asked, addresses) in &ended {
+            self.change(asked, |held| held.retain(|(address, _)| !addresses.contains(address)));
         }
+        let told = |(asked, addresses)| LeaseTurn::end(Turn::Revoked, &asked, addresses, Moment::ZERO);
+        let mut ended: Vec<_> = ended.into_iter().map(told).collect();
         ended.sort_by(|left, right| (left.client, &left.name).cmp(&(right.client, &right.name)));
         ended
     }
 
-    fn change(&mut self, client: Client, name: &Name, change: impl FnOnce(&mut Vec<(IpAddr, Moment)>)) {
-        let first = |held: &[(IpAddr, Moment)]| held.iter().map(|(_, until)| *until).min();
-        let key = (client, name.clone());
-        let held = self.names.entry(key.clone()).or_default();
-        if let Some(until) = first(held) {
-            self.ends.remove(&(until, client, name.clone()));
-        }
+    fn change(&mut self, asked: &Asked, change: impl FnOnce(&mut Addresses)) {
+        let first = |held: &Addresses| held.iter().map(|(_, until)| *until).min();
+        let held = self.names.entry(asked.clone()).or_default();
+        let before = first(held);
         change(held);
-        match first(held) {
-            Some(until) => _ = self.ends.insert((until, client, name.clone())),
-            None => _ = self.names.remove(&key),
+        let after = first(held);
+        if let Some(until) = before {
+            self.ends.remove(&(until, asked.clone()));
+        }
+        match after {
+            Some(until) => _ = self.ends.insert((until, asked.clone())),
+            None => {
+                self.names.remove(asked);
+                give_back(&mut self.names);
+            }
         }
     }
 }

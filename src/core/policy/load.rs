@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use cedar_policy_core::ast::PrincipalOrResourceConstraint;
-use quick_cache::sync::Cache;
 use rustc_hash::FxHashMap;
 
 use super::super::config::CatchAllForbid;
@@ -18,11 +17,12 @@ use super::json_list::{Element, elements};
 use super::lint::{self, Facts};
 use super::literal::{self, ResourceId};
 use super::principals::Principals;
+use super::remembered::Decisions;
 use super::schema::{CONNECT, QUERY, Vocabulary};
 use super::slices::Slices;
 use super::statement::{self, Parsed, Statement};
 use super::validate::invalid;
-use super::{DECISIONS, DefaultDeny, Loaded, Policy, Sources, catch_all, links, validation};
+use super::{DefaultDeny, Loaded, Policy, Sources, catch_all, links, validation};
 
 /// What an `entities.json` looks like.
 pub(super) const ENTITIES_EXAMPLE: &str =
@@ -134,7 +134,7 @@ fn compiled(
         connecting: slices.standing(&vocabulary.connect, []),
         querying: slices.standing(&vocabulary.query, []),
         default,
-        decisions: Cache::new(DECISIONS),
+        decisions: Decisions::new(),
         literals: literals.into_iter().collect(),
         ports_of,
         statements,

@@ -40,6 +40,7 @@ mod pieces;
 mod ports;
 mod principals;
 mod reading;
+mod remembered;
 pub mod schema;
 mod slice;
 pub mod sliced;
@@ -57,13 +58,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
 use rustc_hash::FxHashMap;
 
 use self::clause::Clause;
 use self::decide::Inquiry;
 pub use self::literal::AddressLiteral;
 use self::principals::Principals;
+use self::remembered::Decisions;
 use self::schema::Vocabulary;
 use self::slices::{Slices, Standing};
 use self::statement::Statement;
@@ -73,9 +74,6 @@ use super::name::Name;
 use super::problem::Problem;
 use super::query::{Agent, Port, Protocol, Query, RecordKind};
 use super::time::WallTime;
-
-/// How many decisions are remembered.
-const DECISIONS: usize = 65_536;
 
 /// The text of a policy folder, read by somebody else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,7 +103,7 @@ pub struct Policy {
     /// The catch-all forbids that are read as the default.
     default: DefaultDeny,
     /// What was decided, where nothing but the agent and the question counts.
-    decisions: Cache<(Agent, Name, Asked), Decision>,
+    decisions: Decisions,
 }
 
 /// The policies that say what is the default anyway, for each action.
@@ -174,12 +172,12 @@ impl Policy {
     pub fn decide(&self, query: &Query, now: WallTime) -> Decision {
         let asked = if query.kind.leads_to_connections() { Asked::Addresses } else { Asked::Records(query.kind) };
         let key = (query.agent.clone(), query.name.clone(), asked);
-        if let Some(decision) = self.decisions.get(&key) {
+        if let Some(decision) = self.decisions.find(&key) {
             return decision;
         }
         let ruling = self.inquiry(query, now).by_name();
         if ruling.lasts {
-            self.decisions.insert(key, ruling.decision.clone());
+            self.decisions.note(key, &ruling.decision);
         }
         ruling.decision
     }

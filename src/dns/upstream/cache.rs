@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use moka::sync::Cache;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use crate::core::record::Data;
@@ -16,7 +17,7 @@ const ENTRY_OCTETS: usize = 2048;
 
 /// Screened answers by question.
 #[derive(Debug)]
-pub(super) struct Answers(Cache<Question, Kept>);
+pub(super) struct Answers(Cache<Question, Kept, ByOctets>);
 
 #[derive(Clone, Debug)]
 struct Kept {
@@ -24,11 +25,20 @@ struct Kept {
     expires: Instant,
 }
 
+#[derive(Clone, Debug)]
+struct ByOctets;
+
+impl Weighter<Question, Kept> for ByOctets {
+    fn weight(&self, _: &Question, kept: &Kept) -> u64 {
+        weight(&kept.screened)
+    }
+}
+
 impl Answers {
     /// A cache of at most `entries` answers.
     pub(super) fn new(entries: u64) -> Self {
-        let weigh = |_: &Question, kept: &Kept| weight(&kept.screened);
-        Self(Cache::builder().max_capacity(entries).weigher(weigh).build())
+        let usual = usize::try_from(entries).unwrap_or(usize::MAX);
+        Self(Cache::with_weighter(usual, entries, ByOctets))
     }
 
     /// The answer kept for `question`, with what is left of its TTL.
@@ -52,7 +62,7 @@ impl Answers {
     }
 }
 
-fn weight(screened: &Screened) -> u32 {
+fn weight(screened: &Screened) -> u64 {
     let octets: usize = screened
         .records
         .iter()
@@ -61,5 +71,5 @@ fn weight(screened: &Screened) -> u32 {
             Data::Address(_) | Data::Alias(_) => 64,
         })
         .sum();
-    u32::try_from(1 + octets / ENTRY_OCTETS).unwrap_or(u32::MAX)
+    u64::try_from(1 + octets / ENTRY_OCTETS).unwrap_or(u64::MAX)
 }

@@ -416,7 +416,7 @@ impl Keeper {
         let now = self.now();
         let live = self.ledger.leases().filter(|(_, lease)| lease.until() > now);
         live.map(|(key, lease)| LeaseView {
-            key: *key,
+            key,
             left: lease.until().left(now),
             names: lease.names().map(ToString::to_string).collect(),
         })

@@ -262,7 +262,7 @@ impl Keeper {
             return Err(Trouble::Overtaken);
         }
         self.own()?;
-        let leases: Vec<_> = self.ledger.live(now).map(Place::of_lease).collect();
+        let leases: Vec<_> = self.ledger.live(now).map(|key| Place::of_lease(&key)).collect();
         self.undone.reloaded = Some(leases.len());
         leases.into_iter().for_each(|place| self.damage.put_back(place));
         self.statics.live(now).for_each(|(grant, _)| self.damage.put_back(Place::of_static(grant)));

@@ -73,8 +73,7 @@ fn remembered(lines: &[String]) -> Remembered {
 
 /// What the kernel holds of `ledger`.
 fn standing(ledger: &Ledger) -> Vec<Standing> {
-    let element =
-        |(key, lease): (&Key, &Lease)| Standing { key: *key, until: lease.until() + KEPT, comment: lease.comment() };
+    let element = |(key, lease): (Key, &Lease)| Standing { key, until: lease.until() + KEPT, comment: lease.comment() };
     ledger.leases().map(element).collect()
 }
 
@@ -95,7 +94,7 @@ fn a_ledger_comes_back_from_the_kernel_and_the_memory_as_it_was() {
     assert_eq!(strange, []);
     let held = |ledger: &Ledger| -> BTreeSet<_> {
         let leases = ledger.leases();
-        leases.map(|(key, lease)| (*key, lease.account, lease.until(), lease.comment())).collect()
+        leases.map(|(key, lease)| (key, lease.account, lease.until(), lease.comment())).collect()
     };
     assert_eq!(held(&adopted), held(&ledger));
     let holdings = |ledger: &Ledger, live: bool| -> BTreeSet<_> {
@@ -106,7 +105,7 @@ fn a_ledger_comes_back_from_the_kernel_and_the_memory_as_it_was() {
     assert_eq!(holdings(&adopted, true), holdings(&ledger, true));
     assert_eq!(adopted.holdings(Generation::FIRST).len(), adopted.holdings(Generation::FIRST.next()).len());
     // Each holder's own term is known, too: the first name's ends first.
-    let lease = &adopted.leases[&key(Ports::One(port(443)))];
+    let lease = adopted.leases.get(&key(Ports::One(port(443)))).unwrap();
     assert_eq!(lease.holders.iter().map(|holder| holder.until).collect::<Vec<_>>(), [at(115), at(316)]);
     assert_eq!(adopted.accounts.of(asker()), ledger.accounts.of(asker()));
 }
@@ -118,7 +117,7 @@ fn the_kernel_alone_says_what_is_open_and_for_how_long() {
     open(&mut ledger, &mut memory, at(0), &wanted("a.example.com", port(80).into(), 1000));
     let (adopted, _) = Ledger::adopt(SETTINGS, vec![named(at(50), "a.example.com")], remembered(&memory), at(10));
     assert_eq!(
-        adopted.leases().map(|(key, lease)| (*key, lease.until())).collect::<Vec<_>>(),
+        adopted.leases().map(|(key, lease)| (key, lease.until())).collect::<Vec<_>>(),
         [(key(Ports::One(port(443))), at(50))]
     );
     // What is written down and not open opens nothing; a flow may rest on it.
@@ -158,7 +157,10 @@ fn a_name_that_a_comment_cuts_short_is_known_from_the_memory() {
     open(&mut ledger, &mut memory, at(0), &wanted(&name, port(443).into(), 100));
     let (adopted, strange) = Ledger::adopt(SETTINGS, standing(&ledger), remembered(&memory), at(10));
     assert_eq!(strange, []);
-    assert_eq!(adopted.leases[&key(Ports::One(port(443)))].names().map(Name::as_str).collect::<Vec<_>>(), [name]);
+    assert_eq!(
+        adopted.leases.get(&key(Ports::One(port(443)))).unwrap().names().map(Name::as_str).collect::<Vec<_>>(),
+        [name]
+    );
 }
 
 #[test]
