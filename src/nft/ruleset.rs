@@ -5,6 +5,7 @@ pub mod audit;
 mod capture;
 mod engine;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,7 +36,7 @@ pub fn render(config: &Config, identity: &Identity, roster: &Roster) -> String {
     let mut text = String::new();
     match &config.wall.mode {
         Mode::Gateway { interfaces } => {
-            text += &replacing("inet", table, &configured(GATEWAY, config));
+            text += &replacing("inet", table, &by_name(&by_port(&configured(GATEWAY, config), config), interfaces));
             text += &interface_elements(table, interfaces);
             text += &address_elements(table, "dns", config.dns.listen.iter().flat_map(|at| both_transports(*at)));
             if let Some(docker) = &config.docker {
@@ -112,6 +113,44 @@ fn sized(shipped: &str, size: u32) -> String {
         }
     }
     text
+}
+
+/// So many interfaces are compared with one by one in less time than they are
+/// looked up in a set.
+const FEW: usize = 4;
+
+/// Each packet on the host is asked for its interface: where there are few, the
+/// rules that ask it name them.
+fn by_name(shipped: &str, interfaces: &[InterfaceName]) -> String {
+    if interfaces.len() > FEW {
+        return shipped.to_owned();
+    }
+    let mut text = String::with_capacity(shipped.len());
+    for line in shipped.lines() {
+        let asked = ["\t\tiifname ", "\t\toifname "].into_iter().find_map(|asked| {
+            let rest = line.strip_prefix(asked)?.strip_prefix("@walled ")?;
+            Some((asked, rest))
+        });
+        match asked {
+            Some((asked, rest)) => {
+                for interface in interfaces {
+                    _ = writeln!(text, "{asked}\"{}\" {rest}", interface.as_str());
+                }
+            }
+            None => _ = writeln!(text, "{line}"),
+        }
+    }
+    text
+}
+
+/// What the shipped file says of the port where the wall answers.
+const SHIPPED_PORT: &str = "\t\tth dport 53 ip";
+
+/// The ports at which the wall answers, each looked at before the sets are.
+fn by_port(shipped: &str, config: &Config) -> String {
+    let ports: BTreeSet<_> = config.dns.listen.iter().map(SocketAddr::port).collect();
+    let ports = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    shipped.replace(SHIPPED_PORT, &format!("\t\tth dport {{ {ports} }} ip"))
 }
 
 fn interface_elements(table: &TableName, interfaces: &[InterfaceName]) -> String {

@@ -31,18 +31,16 @@ pub(super) fn rules(config: &Config) -> String {
     if matches!(config.wall.mode, Mode::Gateway { .. }) {
         add("audit", "ip saddr != @client4 return");
         add("audit", "ip6 saddr != @client6 return");
-        add("audited", &format!("ct state established {is_audited} goto coming"));
+        add("audited", &format!("ct state established {is_audited} goto count_in"));
         add("audited", &format!("ct state related {is_audited} meta l4proto {{ icmp, ipv6-icmp }} accept"));
     }
     add("audit", "ct state { invalid, untracked } return");
-    add("audit", &format!("ct state {{ established, related }} {is_audited} jump count_out"));
-    add("audit", &format!("ct state {{ established, related }} {is_audited} accept"));
+    add("audit", &format!("ct state {{ established, related }} {is_audited} goto count_out"));
     add("audit", "meta l4proto { tcp, udp } add @would_deny4 { ip saddr . ip daddr . meta l4proto . th dport }");
     add("audit", "meta l4proto { tcp, udp } add @would_deny6 { ip6 saddr . ip6 daddr . meta l4proto . th dport }");
     add("audit", &format!("ct mark set ct mark | {AUDITED:#x}"));
     add("audit", "jump begin");
-    add("audit", "jump count_out");
-    add("audit", "counter name would_deny accept");
+    add("audit", "counter name would_deny goto count_out");
     text
 }
 

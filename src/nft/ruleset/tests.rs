@@ -79,6 +79,35 @@ fn a_sidecar_lets_out_its_own_user_and_cgroup_to_its_upstream_servers_only() {
 }
 
 #[test]
+fn a_few_interfaces_are_named_by_the_rules_and_many_are_looked_up() {
+    let rules = |interfaces: &[&str]| -> Vec<String> {
+        let text = rendered(|text| text.replace("[\"veth-agent\", \"veth-ci\"]", &format!("{interfaces:?}")));
+        let asking = text.lines().filter_map(|line| line.strip_prefix("\t\t"));
+        asking.filter(|line| line.starts_with("iifname ") || line.starts_with("oifname ")).map(str::to_owned).collect()
+    };
+    let ends = ["jump arriving", "jump to_host", "drop", "goto from_walled", "goto to_walled"];
+    let many = rules(&["a0", "a1", "a2", "a3", "a4"]);
+    assert_eq!(many.len(), ends.len());
+    for (rule, end) in many.iter().zip(ends) {
+        assert!(rule.ends_with(&format!("ifname @walled {end}")), "{rule}");
+    }
+    let few = ["a0", "a1", "a2", "a3"];
+    let named = many.iter().flat_map(|rule| few.map(|name| rule.replace("@walled", &format!("\"{name}\""))));
+    assert_eq!(rules(&few), named.collect::<Vec<_>>());
+}
+
+#[test]
+fn dns_to_the_wall_is_known_by_every_port_it_answers_at() {
+    let ports = |text: String| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.ends_with(" goto to_wall")).map(str::trim_start);
+        lines.filter_map(|line| line.split(" ip").next()).map(str::to_owned).collect()
+    };
+    assert_eq!(ports(rendered(|text| text)), ["th dport { 53 }"; 2]);
+    let two = rendered(|text| text.replace("10.77.0.1:53", "10.77.0.1:5353"));
+    assert_eq!(ports(two), ["th dport { 53, 5353 }"; 2]);
+}
+
+#[test]
 fn another_table_name_is_used_everywhere() {
     for text in [
         rendered(|text| text.replace("[wall]", "[wall]\ntable = \"wall_2\"")),
@@ -170,8 +199,8 @@ fn audited(text: String) -> String {
 #[test]
 fn only_audit_mode_has_rules_that_let_through_what_is_denied() {
     for (enforcing, audit, rules) in [
-        (rendered(|text| text), rendered(audited), 15),
-        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 11),
+        (rendered(|text| text), rendered(audited), 13),
+        (rendered(sidecar), rendered(|text| sidecar(audited(text))), 9),
     ] {
         let rest = audit.strip_prefix(enforcing.as_str()).expect("nothing else differs");
         assert_eq!(added(rest).len(), rules, "{rest}");
