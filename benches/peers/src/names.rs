@@ -72,17 +72,17 @@ fn spread(name: &[u8]) -> u32 {
         .fold(0x811c_9dc5, |hash, octet| (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
 }
 
-/// The wire form of a name in text.
-pub fn from_text(text: &str) -> Vec<u8> {
-    let labels = text.trim_end_matches('.').split('.').filter(|label| !label.is_empty());
-    let mut wire: Vec<u8> = labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
-    wire.push(0);
-    wire
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The wire form of a name in text.
+    fn from_text(text: &str) -> Vec<u8> {
+        let labels = text.trim_end_matches('.').split('.').filter(|label| !label.is_empty());
+        let mut wire: Vec<u8> = labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+        wire.push(0);
+        wire
+    }
 
     #[test]
     fn a_name_is_its_number_and_back() {

@@ -21,7 +21,7 @@ mod lane;
 mod paced;
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -84,6 +84,55 @@ pub struct Arguments {
     /// A core whose busy time is told
     #[arg(long)]
     pub watch_core: Option<usize>,
+}
+
+impl Arguments {
+    /// The usual way to ask for this, for so many seconds.
+    pub fn of(mode: Mode, seconds: f64) -> Self {
+        Self {
+            to: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 53),
+            mode,
+            names: 1,
+            from: 0,
+            sockets: 8,
+            in_flight: 256,
+            rate: None,
+            seconds,
+            warm: 0.5,
+            answers: None,
+            watch_process: None,
+            watch_core: None,
+        }
+    }
+
+    /// The same on the command line.
+    pub fn words(&self) -> Vec<String> {
+        let mode = match self.mode {
+            Mode::One => "one",
+            Mode::Many => "many",
+            Mode::Unique => "unique",
+            Mode::Denied => "denied",
+        };
+        let usual = [
+            ("--to", self.to.to_string()),
+            ("--mode", mode.to_owned()),
+            ("--names", self.names.to_string()),
+            ("--from", self.from.to_string()),
+            ("--sockets", self.sockets.to_string()),
+            ("--in-flight", self.in_flight.to_string()),
+            ("--seconds", self.seconds.to_string()),
+            ("--warm", self.warm.to_string()),
+        ];
+        let optional = [
+            ("--rate", self.rate.map(|rate| rate.to_string())),
+            ("--answers", self.answers.map(|answers| answers.to_string())),
+            ("--watch-process", self.watch_process.map(|process| process.to_string())),
+            ("--watch-core", self.watch_core.map(|core| core.to_string())),
+        ];
+        let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let words = usual.into_iter().chain(optional).flat_map(|(name, value)| [name.to_owned(), value]);
+        std::iter::once("load".to_owned()).chain(words).collect()
+    }
 }
 
 /// What the generator has found; durations are in microseconds.
