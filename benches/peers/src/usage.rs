@@ -74,7 +74,8 @@ fn of_process(stat: &str) -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / TICKS)
 }
 
-fn core_seconds(core: usize) -> io::Result<Core> {
+/// A core's time since the machine started.
+pub fn core_seconds(core: usize) -> io::Result<Core> {
     of_core(&fs::read_to_string("/proc/stat")?, core).ok_or_else(|| unreadable("/proc/stat"))
 }
 

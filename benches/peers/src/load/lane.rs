@@ -62,6 +62,7 @@ impl Lane {
                 match message::check(answer, &name, questions.expected(&name)) {
                     Ok(()) => {
                         tally.answered += 1;
+                        tally.sample.see(flight.number);
                         tally.latency.saturating_record(at.saturating_sub(flight.since));
                     }
                     Err(what) => {

@@ -19,6 +19,7 @@ mod closed;
 mod flight;
 mod lane;
 mod paced;
+mod sample;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -31,6 +32,11 @@ use crate::message::{Expected, NXDOMAIN};
 use crate::names::{self, Domain};
 use crate::usage::{Usage, Watch};
 use lane::Lane;
+use sample::Sample;
+
+/// Questions in flight where nothing else is said: what fits into the receive
+/// buffer that the kernel gives a socket which asks for none.
+const IN_FLIGHT: usize = 192;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -64,7 +70,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 8)]
     pub sockets: usize,
     /// Questions in flight, over all sockets
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = IN_FLIGHT)]
     pub in_flight: usize,
     /// Questions a second; without it, as many as are answered
     #[arg(long)]
@@ -95,7 +101,7 @@ impl Arguments {
             names: 1,
             from: 0,
             sockets: 8,
-            in_flight: 256,
+            in_flight: IN_FLIGHT,
             rate: None,
             seconds,
             warm: 0.5,
@@ -172,6 +178,8 @@ pub struct Report {
     pub own_share: f64,
     /// The first number that was not asked for.
     pub next: u32,
+    /// Some numbers of names that were answered as expected, spread over all.
+    pub sample: Vec<u32>,
 }
 
 /// The questions, in their order.
@@ -207,12 +215,22 @@ struct Tally {
     wrong: u64,
     wrong_example: Option<String>,
     unsent: u64,
+    sample: Sample,
 }
 
 impl Tally {
     fn new() -> io::Result<Self> {
         let latency = Histogram::new_with_bounds(100, 10_000_000_000, 3).map_err(io::Error::other)?;
-        Ok(Self { latency, answered: 0, lost: 0, late: 0, wrong: 0, wrong_example: None, unsent: 0 })
+        Ok(Self {
+            latency,
+            answered: 0,
+            lost: 0,
+            late: 0,
+            wrong: 0,
+            wrong_example: None,
+            unsent: 0,
+            sample: Sample::default(),
+        })
     }
 }
 
@@ -285,6 +303,7 @@ fn report(tally: &Tally, used: &Usage, next: u32) -> Report {
         core_share: used.core.map(|core| core.busy / core.all),
         own_share: used.own / used.at,
         next,
+        sample: tally.sample.numbers().to_vec(),
     }
 }
 

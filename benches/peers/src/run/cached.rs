@@ -11,7 +11,7 @@ use crate::peer::{Peer, Setting};
 use crate::results::{Metrics, Row, Target};
 
 const METHOD: &str = "
-    The server's core is saturated by a closed loop with 256 questions in flight from 8 sockets on the other core.
+    The server's core is saturated by a closed loop with 192 questions in flight from 8 sockets on the other core.
     Cost: the busy time of the server's core in /proc/stat, interrupts included, for each answered query; the process'
     own share is its user and system time. Packets are received on the core of whoever receives them (RPS). Cedarwall
     checks policy and lease for each query; its peers have an allowlist where they know one. The echo sends back the

@@ -40,7 +40,7 @@ fn one_round(bench: &Bench<'_>, subject: &Subject, setting: &Setting) -> io::Res
     bench.lab.steer(steered)?;
     let setting = Setting { threads: subject.variant as u32, ..setting.clone() };
     let server = bench.start(subject.peer, &setting, cores)?;
-    let arguments = Arguments { sockets: 32, in_flight: 512, ..Arguments::of(Mode::One, bench.seconds) };
+    let arguments = Arguments { sockets: 32, ..Arguments::of(Mode::One, bench.seconds) };
     let report = server.load_from(&arguments, generator)?;
     Ok(metrics([
         ("process", report.process.unwrap_or(f64::NAN) / report.answered as f64),

@@ -61,7 +61,7 @@ fn one_round(bench: &Bench<'_>, subject: &Subject, setting: &Setting) -> io::Res
     }
     let server = bench.start(subject.peer, setting, SERVERS_CORE)?;
     let cold = server.load(&one_at_a_time)?;
-    let full = Arguments { from: cold.next, in_flight: 512, ..Arguments::of(Mode::Unique, 1.0) };
+    let full = Arguments { from: cold.next, ..Arguments::of(Mode::Unique, 1.0) };
     let full = server.load(&full)?;
     let rate = (full.per_second / 2.0).max(LEAST);
     let half =

@@ -15,11 +15,13 @@ mod unique;
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::lab::Lab;
 use crate::peer::Peer;
 use crate::report;
 use crate::results::{Metrics, Row};
+use crate::usage::{Core, core_seconds};
 use bench::Bench;
 use progress::Progress;
 
@@ -103,12 +105,29 @@ pub fn run(arguments: &Arguments, lab: &Lab) -> io::Result<()> {
     let mut rows = Rows { bench, arguments, progress: Progress::begin(), present, absent, taken: taken() };
     for (place, (name, measure)) in chosen.iter().enumerate() {
         rows.progress.row(name, place, chosen.len());
-        let row = measure(&mut rows)?;
+        let disturbed = disturbed()?;
+        disturbed.iter().for_each(|note| rows.progress.say(note));
+        let mut row = measure(&mut rows)?;
+        row.notes.extend(disturbed);
         row.write(&arguments.results)?;
         report::write(&arguments.results)?;
     }
     print!("{}", std::fs::read_to_string(arguments.results.join("README.md"))?);
     Ok(())
+}
+
+/// What other programs do while nothing is measured, if it is enough to matter.
+fn disturbed() -> io::Result<Option<String>> {
+    const BEARABLE: f64 = 0.05;
+    let read = || [0, 1].map(core_seconds).into_iter().collect::<io::Result<Vec<_>>>();
+    let before = read()?;
+    std::thread::sleep(Duration::from_secs(1));
+    let share = |(now, then): (Core, &Core)| (now.busy - then.busy) / (now.all - then.all).max(f64::EPSILON);
+    let most = read()?.into_iter().zip(&before).map(share).fold(0.0, f64::max);
+    let percent = most * 100.0;
+    let note =
+        format!("NOT on an idle machine: other programs kept a core busy for {percent:.0} % of the second before.");
+    Ok((most > BEARABLE).then_some(note))
 }
 
 fn refuse_unknown(words: &[String], known: &[&str]) -> io::Result<()> {

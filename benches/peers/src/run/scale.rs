@@ -56,16 +56,18 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
 }
 
 fn leases(bench: &Bench<'_>, setting: &Setting, count: u32) -> io::Result<Metrics> {
+    let more = Arguments { from: count, answers: Some(MORE), ..Arguments::of(Mode::Unique, bench.seconds) };
+    let one_at_a_time = Arguments { in_flight: 1, sockets: 1, warm: 0.0, ..more.clone() };
+    // Before the wall is up, which lets nobody ask there.
+    let direct = Arguments { to: UPSTREAM, ..one_at_a_time.clone() };
+    let direct = bench.load(Some("client"), &direct, OTHER_CORE)?;
     let server = bench.start(Peer::Cedarwall, &Setting { cache: 0, ..setting.clone() }, SERVERS_CORE)?;
     let (daemon, kernel) = (resident(server.id())?, kernel_memory()?);
     let rate = fill(&server, count)?;
     let each = |now: f64, then: f64| (now - then) / f64::from(count);
     let (daemon, kernel) = (each(resident(server.id())?, daemon), each(kernel_memory()?, kernel));
-    let more = Arguments { from: count, answers: Some(MORE), ..Arguments::of(Mode::Unique, bench.seconds) };
-    let one_at_a_time = Arguments { in_flight: 1, sockets: 1, warm: 0.0, ..more.clone() };
     let cold = server.load(&one_at_a_time)?;
-    let direct = bench.load(Some("client"), &Arguments { to: UPSTREAM, ..one_at_a_time }, OTHER_CORE)?;
-    let busy = server.load(&Arguments { from: cold.next, warm: 0.0, ..more })?;
+    let busy = server.load(&Arguments { from: cold.next, warm: 0.0, answers: None, ..more })?;
     let mut found = metrics([
         ("added", cold.p50 - direct.p50),
         ("cold", cold.p50),
@@ -96,7 +98,7 @@ fn cached_names(bench: &Bench<'_>, setting: &Setting, count: u32) -> io::Result<
 fn fill(server: &Server<'_>, count: u32) -> io::Result<f64> {
     let arguments = Arguments {
         answers: Some(count.into()),
-        in_flight: 512.min(count as usize / 4),
+        in_flight: 192.min(count as usize / 4),
         warm: 0.0,
         ..Arguments::of(Mode::Unique, 600.0)
     };
