@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "the kernel is handed arrays of pointers, for which no library here has words as cheap")]
 
 use std::io;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -13,12 +13,17 @@ pub const ROOM: usize = 1280;
 /// Where a datagram came from, and an answer to it goes.
 pub type Peer = libc::sockaddr_in;
 
+/// Room for one control message, aligned as the kernel wants it: from which
+/// address a datagram is sent.
+type Control = [u64; 4];
+
 /// A fixed number of datagrams: one batch receives, another one sends.
 pub struct Batch {
     buffers: Box<[[u8; ROOM]]>,
     vectors: Box<[libc::iovec]>,
     peers: Box<[Peer]>,
     headers: Box<[libc::mmsghdr]>,
+    controls: Box<[Control]>,
     count: usize,
 }
 
@@ -32,6 +37,7 @@ impl Batch {
             vectors: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: ROOM }; capacity].into_boxed_slice(),
             peers: vec![peer; capacity].into_boxed_slice(),
             headers: vec![header; capacity].into_boxed_slice(),
+            controls: vec![[0; 4]; capacity].into_boxed_slice(),
             count: 0,
         };
         // What the pointers lead to is on the heap and stays there.
@@ -93,6 +99,8 @@ impl Batch {
     pub fn push(&mut self, to: Option<Peer>, fill: impl FnOnce(&mut [u8; ROOM]) -> usize) {
         let index = self.count;
         let header = &mut self.headers[index].msg_hdr;
+        header.msg_control = ptr::null_mut();
+        header.msg_controllen = 0;
         match to {
             Some(peer) => {
                 self.peers[index] = peer;
@@ -106,6 +114,30 @@ impl Batch {
         }
         self.vectors[index].iov_len = fill(&mut self.buffers[index]).min(ROOM);
         self.count += 1;
+    }
+
+    /// Has the datagram added last sent from this address of the host's
+    /// (IP_PKTINFO, ip(7)).
+    pub fn from(&mut self, source: Ipv4Addr) {
+        let index = self.count - 1;
+        let header = &mut self.headers[index].msg_hdr;
+        header.msg_control = (&raw mut self.controls[index]).cast();
+        header.msg_controllen = size_of::<Control>() as _;
+        let info = libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        // SAFETY: the control buffer is aligned and has room for one message of
+        // this length, which ends within it.
+        unsafe {
+            let message = libc::CMSG_FIRSTHDR(header);
+            (*message).cmsg_level = libc::IPPROTO_IP;
+            (*message).cmsg_type = libc::IP_PKTINFO;
+            (*message).cmsg_len = libc::CMSG_LEN(size_of::<libc::in_pktinfo>() as u32) as _;
+            ptr::write_unaligned(libc::CMSG_DATA(message).cast(), info);
+            header.msg_controllen = libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) as _;
+        }
     }
 
     /// Takes back what was added.
@@ -137,6 +169,16 @@ impl Batch {
     }
 }
 
+/// An address as the kernel has it.
+pub fn peer(address: SocketAddrV4) -> Peer {
+    Peer {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+        sin_zero: [0; 8],
+    }
+}
+
 /// A UDP socket with as much room as the kernel gives.
 pub fn socket(bound_to: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
@@ -148,9 +190,27 @@ pub fn socket(bound_to: SocketAddrV4) -> io::Result<UdpSocket> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
+
+    const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
+    #[test]
+    fn a_datagram_can_come_from_any_of_the_hosts_addresses() {
+        let (server, client) = (socket(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap(), socket(ANY).unwrap());
+        let mut out = Batch::new(2);
+        let to = match server.local_addr().unwrap() {
+            std::net::SocketAddr::V4(address) => peer(address),
+            std::net::SocketAddr::V6(_) => unreachable!(),
+        };
+        let sources = [Ipv4Addr::new(127, 0, 0, 9), Ipv4Addr::new(127, 0, 3, 4)];
+        for source in sources {
+            out.push(Some(to), |_| 1);
+            out.from(source);
+        }
+        out.send(&client).unwrap();
+        let from = [(); 2].map(|()| server.recv_from(&mut [0; 8]).unwrap().1.ip());
+        assert_eq!(from, sources.map(std::net::IpAddr::V4));
+    }
 
     #[test]
     fn what_is_sent_together_arrives_and_can_be_answered() {

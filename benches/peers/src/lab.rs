@@ -23,8 +23,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 53);
 /// The upstream server of all.
 pub const UPSTREAM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 53), 53);
-/// The only client.
+/// The client.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// The first of many clients; they are behind the same interface.
+pub const CLIENTS: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 /// The client's side of the servers' host.
 pub const INTERFACE: &str = "veth-agent";
 
@@ -131,6 +133,8 @@ const LINKS: &str = "
     ip -n internet addr add 198.51.100.53/24 dev eth0
     for name in client internet; do ip -n $name link set eth0 up; done
     ip -n client route add default via 10.77.0.1
+    ip -n client route add local 10.78.0.0/16 dev lo
+    ip route add 10.78.0.0/16 via 10.77.0.2
     ip -n internet route add default via 198.51.100.1
     ip -n internet route add local 203.0.113.0/24 dev lo
     ip -n internet route add local 100.64.0.0/10 dev lo

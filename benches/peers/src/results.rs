@@ -37,6 +37,18 @@ pub struct Row {
     pub notes: Vec<String>,
 }
 
+/// How a column is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Plot {
+    /// A bar for each series, the longest first.
+    LongerIsBetter,
+    /// A bar for each series, the shortest first.
+    ShorterIsBetter,
+    /// A line over the series' sizes.
+    BySize,
+}
+
 /// A figure of each series.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Column {
@@ -46,8 +58,8 @@ pub struct Column {
     pub title: String,
     /// Digits behind the point.
     pub decimals: usize,
-    /// Whether it has a plot; then whether more is better.
-    pub plot: Option<bool>,
+    /// Its plot, if it has one.
+    pub plot: Option<Plot>,
 }
 
 /// One of those who were measured.
@@ -57,6 +69,8 @@ pub struct Series {
     pub name: String,
     /// Its release.
     pub version: String,
+    /// How many of what is counted it has, where that is what tells series apart.
+    pub size: Option<f64>,
     /// Each figure of each round.
     pub metrics: BTreeMap<String, Vec<f64>>,
 }
@@ -93,8 +107,8 @@ impl Target {
 }
 
 impl Row {
-    /// Adds a column; `plot` says whether more is better, where it is plotted.
-    pub fn column(&mut self, metric: &str, title: &str, decimals: usize, plot: Option<bool>) {
+    /// Adds a column.
+    pub fn column(&mut self, metric: &str, title: &str, decimals: usize, plot: Option<Plot>) {
         self.columns.push(Column { metric: metric.into(), title: title.into(), decimals, plot });
     }
 
@@ -124,6 +138,17 @@ impl Row {
     pub fn ratio(&mut self, title: &str, of: (&str, &str), to: (&str, &str), target: Option<Target>) {
         let values = ratios(self.values(of.0, of.1), self.values(to.0, to.1));
         self.figure(title, values, target);
+    }
+
+    /// Adds to every series what a figure of it is to that of another one.
+    pub fn relate(&mut self, metric: &str, to: &str, related: &str) {
+        let to = self.values(to, metric).to_vec();
+        for series in &mut self.series {
+            let values = series.metrics.get(metric).map(|values| ratios(values, &to)).unwrap_or_default();
+            if !values.is_empty() {
+                series.metrics.insert(related.into(), values);
+            }
+        }
     }
 
     /// Adds a figure that a target is set for, if there is any.
@@ -178,7 +203,7 @@ pub mod tests {
             ratios: Vec::new(),
             notes: vec!["A note.".into()],
         };
-        row.column("cpu", "CPU, us", 2, Some(false));
+        row.column("cpu", "CPU, us", 2, Some(Plot::ShorterIsBetter));
         for (name, values) in [("cedarwall", [2.0, 4.0]), ("unbound", [6.0, 8.0]), ("dnsdist", [5.0, 5.0])] {
             for value in values {
                 row.add(name, "1.0", Metrics::from([("cpu".to_owned(), value)]));
@@ -206,6 +231,16 @@ pub mod tests {
         assert_eq!(row.ratios[0].values, [3.0, 2.0]);
         assert!(!row.ratios[0].target.unwrap().is_met(2.5));
         assert!(Target::AtLeast(2.5).is_met(2.5));
+    }
+
+    #[test]
+    fn every_series_is_put_beside_another() {
+        let mut row = example();
+        row.relate("cpu", "dnsdist", "to_dnsdist");
+        assert_eq!(row.values("unbound", "to_dnsdist"), [1.2, 1.6]);
+        assert_eq!(row.values("dnsdist", "to_dnsdist"), [1.0, 1.0]);
+        row.relate("cpu", "missing", "to_missing");
+        assert!(row.values("unbound", "to_missing").is_empty());
     }
 
     #[test]

@@ -20,9 +20,9 @@ pub struct Watch {
 /// A core's time, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Core {
-    /// All but idle time: programs, the kernel, interrupts hard and soft.
+    /// Programs, the kernel, interrupts hard and soft.
     pub busy: f64,
-    /// All of it.
+    /// The same and idle time; what the hypervisor took away is in neither.
     pub all: f64,
 }
 
@@ -82,8 +82,8 @@ pub fn core_seconds(core: usize) -> io::Result<Core> {
 fn of_core(stat: &str, core: usize) -> Option<Core> {
     let name = format!("cpu{core}");
     let line = stat.lines().find(|line| line.split_whitespace().next() == Some(name.as_str()))?;
-    // user nice system idle iowait irq softirq steal; guest's are among user's.
-    let ticks: Vec<f64> = line.split_whitespace().skip(1).take(8).filter_map(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq; guests' are among user and nice.
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).take(7).filter_map(|word| word.parse().ok()).collect();
     let idle = ticks.get(3)? + ticks.get(4)?;
     let all: f64 = ticks.iter().sum();
     Some(Core { busy: (all - idle) / TICKS, all: all / TICKS })
@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn a_core_is_busy_with_all_but_idling() {
-        let stat = "cpu  9 9 9 9\ncpu1 100 0 50 800 25 5 15 5 40 0\ncpu10 1 1 1 1 1 1 1 1";
-        assert_eq!(of_core(stat, 1), Some(Core { busy: 1.75, all: 10.0 }));
+        let stat = "cpu  9 9 9 9\ncpu1 100 0 50 800 30 5 15 5 40 0\ncpu10 1 1 1 1 1 1 1 1";
+        assert_eq!(of_core(stat, 1), Some(Core { busy: 1.7, all: 10.0 }));
         assert_eq!(of_core(stat, 2), None);
     }
 

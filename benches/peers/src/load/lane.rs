@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::flight::Flights;
 use super::{Questions, Tally};
-use crate::batch::{Batch, socket};
+use crate::batch::{Batch, ROOM, peer, socket};
+use crate::lab::CLIENTS;
 use crate::{message, names};
 
 /// After so long a question is lost.
@@ -26,14 +27,28 @@ pub struct Lane {
     flights: Flights,
     incoming: Batch,
     out: Batch,
+    sources: Option<Sources>,
+}
+
+/// The addresses that a lane asks from in turn, and where.
+#[derive(Clone, Copy)]
+pub struct Sources {
+    /// How many, from [`CLIENTS`] on.
+    pub count: u32,
+    /// The server.
+    pub to: SocketAddrV4,
 }
 
 impl Lane {
     /// A socket of its own, with so many places.
-    pub fn open(to: SocketAddrV4, places: usize) -> io::Result<Self> {
+    pub fn open(to: SocketAddrV4, places: usize, clients: u32) -> io::Result<Self> {
         let socket = socket(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(to)?;
-        Ok(Self { socket, flights: Flights::new(places), incoming: Batch::new(128), out: Batch::new(128) })
+        let sources = (clients > 1).then_some(Sources { count: clients, to });
+        if sources.is_none() {
+            socket.connect(to)?;
+        }
+        let (incoming, out) = (Batch::new(128), Batch::new(128));
+        Ok(Self { socket, flights: Flights::new(places), incoming, out, sources })
     }
 
     /// How many questions can be in flight.
@@ -92,7 +107,14 @@ impl Lane {
         let number = questions.next();
         if let Some(id) = self.flights.begin(number, since) {
             let name = names::wire(questions.domain, number);
-            self.out.push(None, |buffer| message::write_query(buffer, id, &name));
+            let write = |buffer: &mut [u8; ROOM]| message::write_query(buffer, id, &name);
+            match self.sources {
+                None => self.out.push(None, write),
+                Some(Sources { count, to }) => {
+                    self.out.push(Some(peer(to)), write);
+                    self.out.from(Ipv4Addr::from(u32::from(CLIENTS) + questions.turn() % count));
+                }
+            }
             if self.out.is_full() {
                 self.flush()?;
             }

@@ -72,6 +72,9 @@ pub struct Arguments {
     /// Questions in flight, over all sockets
     #[arg(long, default_value_t = IN_FLIGHT)]
     pub in_flight: usize,
+    /// Addresses it asks from in turn, 10.78.0.1 and on; 1 for the host's own
+    #[arg(long, default_value_t = 1)]
+    pub clients: u32,
     /// Questions a second; without it, as many as are answered
     #[arg(long)]
     pub rate: Option<f64>,
@@ -102,6 +105,7 @@ impl Arguments {
             from: 0,
             sockets: 8,
             in_flight: IN_FLIGHT,
+            clients: 1,
             rate: None,
             seconds,
             warm: 0.5,
@@ -126,6 +130,7 @@ impl Arguments {
             ("--from", self.from.to_string()),
             ("--sockets", self.sockets.to_string()),
             ("--in-flight", self.in_flight.to_string()),
+            ("--clients", self.clients.to_string()),
             ("--seconds", self.seconds.to_string()),
             ("--warm", self.warm.to_string()),
         ];
@@ -198,6 +203,11 @@ impl Questions {
         self.from.wrapping_add(place)
     }
 
+    /// How many were asked.
+    fn turn(&self) -> u32 {
+        self.asked
+    }
+
     fn expected(&self, name: &[u8]) -> Expected {
         match self.domain {
             Domain::Permitted => Expected::Address(names::address(name)),
@@ -242,7 +252,7 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
         let all_once = Arguments {
             mode: Mode::Unique,
             answers: Some(arguments.names.into()),
-            seconds: 60.0,
+            seconds: 900.0,
             warm: 0.0,
             in_flight: arguments.in_flight.min(64),
             rate: None,
@@ -263,7 +273,8 @@ fn measure(arguments: &Arguments) -> io::Result<Report> {
     let mut questions = Questions { domain, from: arguments.from, names, asked: 0 };
     let sockets = arguments.sockets.clamp(1, arguments.in_flight.max(1));
     let places = arguments.in_flight.div_ceil(sockets).clamp(1, flight::MOST);
-    let mut lanes = (0..sockets).map(|_| Lane::open(arguments.to, places)).collect::<io::Result<Vec<_>>>()?;
+    let mut lanes =
+        (0..sockets).map(|_| Lane::open(arguments.to, places, arguments.clients)).collect::<io::Result<Vec<_>>>()?;
 
     let watch = Watch { process: arguments.watch_process, core: arguments.watch_core };
     let mut go = |tally: &mut Tally, seconds: f64| {

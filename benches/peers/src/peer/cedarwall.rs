@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use super::{Recipe, Setting};
-use crate::lab::{CLIENT, INTERFACE, SERVER, UPSTREAM};
+use crate::lab::{CLIENT, CLIENTS, INTERFACE, SERVER, UPSTREAM};
 
 /// The port that the policy opens.
 pub const PORT: u16 = 443;
@@ -79,7 +79,7 @@ bits_per_minute = 1000000000
 [[client]]
 address = "{CLIENT}"
 agent = "claude"
-[control]
+{clients}[control]
 socket = "{folder}/control.sock"
 [evidence]
 processes = {processes}
@@ -87,12 +87,36 @@ processes = {processes}
 {journal}
 "#,
         cache = setting.cache,
+        clients = clients(setting.clients),
     );
     let arguments = ["serve", "--config", &format!("{folder}/cedarwall.toml")].map(ToOwned::to_owned);
+    let files = [
+        ("cedarwall.toml", config),
+        ("policies/bench.cedar", POLICY.to_owned()),
+        ("policies/others.cedar", others(setting.policies)),
+    ];
     Recipe {
         program: setting.cedarwall.clone(),
         arguments: arguments.to_vec(),
-        files: vec![("cedarwall.toml".into(), config), ("policies/bench.cedar".into(), POLICY.into())],
+        files: files.map(|(name, text)| (name.to_owned(), text)).to_vec(),
         rules: None,
     }
+}
+
+/// Policies for names that nobody asks for.
+fn others(count: u32) -> String {
+    let one = |number| {
+        format!(
+            "permit(principal == Agent::\"claude\", action == Action::\"net.connect\", \
+             resource == Resource::\"p{number:06}.example.org:443\");\n"
+        )
+    };
+    (0..count).map(one).collect()
+}
+
+/// Clients with an address and an agent each.
+fn clients(count: u32) -> String {
+    let address = |number| Ipv4Addr::from(u32::from(CLIENTS) + number);
+    let one = |number| format!("[[client]]\naddress = \"{}\"\nagent = \"agent-{number}\"\n", address(number));
+    (0..count).map(one).collect()
 }

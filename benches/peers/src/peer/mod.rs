@@ -33,6 +33,10 @@ pub struct Setting {
     pub leases: Leases,
     /// What the echo sends, in hexadecimal digits.
     pub echo: Option<String>,
+    /// Policies of the wall's, beside the one that permits.
+    pub policies: u32,
+    /// Clients of the wall's, from [`crate::lab::CLIENTS`] on; 0 for the usual one.
+    pub clients: u32,
     /// Threads, where a server has to be told.
     pub threads: u32,
 }

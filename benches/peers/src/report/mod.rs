@@ -1,16 +1,19 @@
 //! What people read of the results: benches/results/README.md and its plots.
 
-mod plot;
+mod bars;
+mod curve;
+mod svg;
 mod table;
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::results::Row;
+use crate::results::{Plot, Row};
 
 /// The rows in the order they are told in.
-const ORDER: [&str; 7] = ["cached", "denied", "unique", "latency", "packets", "cores", "scale"];
+const ORDER: [&str; 10] =
+    ["cached", "denied", "unique", "latency", "packets", "cores", "leases", "names", "policies", "clients"];
 
 const INTRODUCTION: &str = "\
 # Cedarwall beside its peers
@@ -31,10 +34,15 @@ pub fn write(folder: &Path) -> io::Result<()> {
     for row in &rows {
         page += &table::row(row);
         for column in &row.columns {
-            let Some(more_is_better) = column.plot else { continue };
+            let Some(plot) = column.plot else { continue };
             let name = format!("{}-{}.svg", row.what, column.metric);
-            if let Some(plot) = plot::bars(row, column, more_is_better) {
-                fs::write(folder.join(&name), plot)?;
+            let drawn = match plot {
+                Plot::LongerIsBetter => bars::draw(row, column, true),
+                Plot::ShorterIsBetter => bars::draw(row, column, false),
+                Plot::BySize => curve::draw(row, column),
+            };
+            if let Some(svg) = drawn {
+                fs::write(folder.join(&name), svg)?;
                 page += &format!("\n![{}: {}]({name})\n", row.title, column.title);
             }
         }

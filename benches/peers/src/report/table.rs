@@ -37,10 +37,15 @@ pub fn row(row: &Row) -> String {
     let mut text = format!("\n## {}\n\n", row.title);
     text += &wrapped(&format!("{} {} rounds of {} s; {}.", row.method, row.rounds, row.seconds, row.taken));
     let titles: Vec<&str> = row.columns.iter().map(|column| column.title.as_str()).collect();
-    text += &format!("\n| | {} |\n|---|{}\n", titles.join(" | "), "---:|".repeat(titles.len()));
+    let whose = row.series.first().filter(|series| series.size.is_some());
+    let whose = whose.map(|series| format!("cedarwall {}", series.version)).unwrap_or_default();
+    text += &format!("\n| {whose} | {} |\n|---|{}\n", titles.join(" | "), "---:|".repeat(titles.len()));
     for series in &row.series {
         let cells: Vec<String> = row.columns.iter().map(|column| cell(series, column)).collect();
-        let name = format!("{} {}", series.name, series.version);
+        let name = match series.size {
+            Some(_) => series.name.clone(),
+            None => format!("{} {}", series.name, series.version),
+        };
         text += &format!("| {} | {} |\n", name.trim(), cells.join(" | "));
     }
     for note in &row.notes {

@@ -8,7 +8,7 @@ use crate::echo::to_digits;
 use crate::load::{Arguments, Mode};
 use crate::names::text;
 use crate::peer::{Peer, Setting};
-use crate::results::{Metrics, Row, Target};
+use crate::results::{Metrics, Plot, Row, Target};
 
 const METHOD: &str = "
     The server's core is saturated by a closed loop with 192 questions in flight from 8 sockets on the other core.
@@ -22,8 +22,10 @@ const MANY: u32 = 10_000;
 
 pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("cached", "CPU per cached, permitted query", METHOD);
-    row.column("one", "one name, us", 2, Some(false));
+    row.column("one", "one name, us", 2, Some(Plot::ShorterIsBetter));
     row.column("many", "10,000 names, us", 2, None);
+    row.column("to_echo", "to the echo", 2, None);
+    row.column("to_best", "to the best peer", 2, None);
     row.column("process", "of it the process, us (one name)", 2, None);
     row.column("per_second", "queries/s (one name)", 0, None);
     row.column("share", "core busy, %", 0, None);
@@ -38,12 +40,14 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let subjects = rows.peers(|_| true);
     rows.rounds(&mut row, &subjects, |bench, subject| one_round(bench, subject, &setting));
 
+    row.relate("one", "echo", "to_echo");
     let wall = ("cedarwall", "one");
     row.ratio("cedarwall / echo, one name", wall, ("echo", "one"), Some(Target::AtMost(1.10)));
     let rivals: Vec<&str> = Peer::ALL.into_iter().filter(|peer| peer.is_rival()).map(Peer::name).collect();
     if let Some(best) = row.best(&rivals, "one", false) {
         let title = format!("best peer ({best}) / cedarwall, one name");
         row.ratio(&title, (&best, "one"), wall, Some(Target::AtLeast(1.25)));
+        row.relate("one", &best, "to_best");
     }
     if let Some(best) = row.best(&rivals, "many", false) {
         row.ratio(

@@ -6,7 +6,7 @@ use super::bench::{Bench, OTHER_CORE, SERVERS_CORE};
 use super::{Rows, Subject, metrics};
 use crate::load::{Arguments, Mode};
 use crate::peer::{Peer, Setting};
-use crate::results::{Metrics, Row, Target};
+use crate::results::{Metrics, Plot, Row, Target};
 
 const METHOD: &str = "
     One cached name, first with the wall on one core and the generator on the other; then with the wall and the
@@ -16,7 +16,7 @@ const METHOD: &str = "
 
 pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("cores", "Two cores against one", METHOD);
-    row.column("process", "the process' CPU per query, us", 2, Some(false));
+    row.column("process", "the process' CPU per query, us", 2, Some(Plot::ShorterIsBetter));
     row.column("per_second", "queries/s", 0, None);
     row.column("generator", "the generator's share of a core, %", 0, None);
     let on = |name, variant| rows.subject(Peer::Cedarwall, name, variant);

@@ -6,7 +6,7 @@ use super::bench::{Bench, SERVERS_CORE};
 use super::{Rows, Subject, metrics};
 use crate::load::{Arguments, Mode};
 use crate::peer::{Journal, Peer, Setting};
-use crate::results::{Metrics, Row, Target};
+use crate::results::{Metrics, Plot, Row, Target};
 
 const METHOD: &str = "
     As for cached queries, one server at a time: first one cached name, then 1,000 names in turn that are not permitted
@@ -15,7 +15,7 @@ const METHOD: &str = "
 
 pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("denied", "CPU per denied query, counted and journalled", METHOD);
-    row.column("denied", "denied, us", 2, Some(false));
+    row.column("denied", "denied, us", 2, Some(Plot::ShorterIsBetter));
     row.column("cached", "cached, us", 2, None);
     row.column("ratio", "ratio", 2, None);
     row.column("per_second", "denied/s", 0, None);

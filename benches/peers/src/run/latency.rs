@@ -7,7 +7,7 @@ use super::{Rows, Subject, metrics};
 use crate::lab::UPSTREAM;
 use crate::load::{Arguments, Mode};
 use crate::peer::{Peer, Setting};
-use crate::results::{Metrics, Row, Target};
+use crate::results::{Metrics, Plot, Row, Target};
 use crate::summary::summary;
 
 const METHOD: &str = "
@@ -22,7 +22,7 @@ const LEAST: f64 = 100.0;
 
 pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("latency", "Latency of a cold lookup", METHOD);
-    row.column("cold", "median, us", 0, Some(false));
+    row.column("cold", "median, us", 0, Some(Plot::ShorterIsBetter));
     row.column("cold_p99", "p99, us", 0, None);
     row.column("rate", "half load, names/s", 0, None);
     row.column("half_p50", "median at half load, us", 0, None);

@@ -32,7 +32,7 @@ pub struct Arguments {
     /// smartdns
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these rows, with commas: cached, denied, unique, latency, packets, cores, scale
+    /// Only these rows, with commas: cached, denied, unique, latency, packets, cores, leases, names, policies, clients
     #[arg(long, value_delimiter = ',')]
     what: Vec<String>,
     /// How often each is measured
@@ -47,7 +47,8 @@ pub struct Arguments {
     /// Where results go
     #[arg(long, default_value = "benches/results")]
     results: PathBuf,
-    /// Leases, and names in the cache, of the row on scale
+    /// The most leases, and names in the cache, of the rows on scale; a tenth of it for policies and a hundredth for
+    /// clients
     #[arg(long, default_value_t = 1_000_000)]
     scale: u32,
 }
@@ -63,14 +64,17 @@ struct Subject {
 
 type Measure = fn(&mut Rows<'_>) -> io::Result<Row>;
 
-const ROWS: [(&str, Measure); 7] = [
+const ROWS: [(&str, Measure); 10] = [
     ("cached", cached::measure),
     ("denied", denied::measure),
     ("unique", unique::measure),
     ("latency", latency::measure),
     ("packets", packets::measure),
     ("cores", cores::measure),
-    ("scale", scale::measure),
+    ("leases", scale::leases::measure),
+    ("names", scale::names::measure),
+    ("policies", scale::policies::measure),
+    ("clients", scale::clients::measure),
 ];
 
 /// What every row is measured with.
@@ -189,16 +193,19 @@ impl<'a> Rows<'a> {
         work: impl Fn(&Bench<'a>, &Subject) -> io::Result<Metrics>,
     ) {
         let mut failed = Vec::new();
-        for round in 0..self.arguments.rounds {
+        for round in 0..row.rounds {
             for place in 0..subjects.len() {
                 let subject = &subjects[(place + round) % subjects.len()];
                 if failed.contains(&subject.name) {
                     continue;
                 }
-                let of = (round * subjects.len() + place, self.arguments.rounds * subjects.len());
+                let of = (round * subjects.len() + place, row.rounds * subjects.len());
                 self.progress.step(&row.what, &subject.name, of);
                 match work(&self.bench, subject) {
-                    Ok(metrics) => row.add(&subject.name, &subject.version, metrics),
+                    Ok(metrics) => {
+                        row.notes.extend(wrong(&subject.name, round, &metrics));
+                        row.add(&subject.name, &subject.version, metrics);
+                    }
                     Err(error) => {
                         let note = format!("{}, round {}: {error}", subject.name, round + 1);
                         self.progress.say(&note);
@@ -212,6 +219,12 @@ impl<'a> Rows<'a> {
         let order = |name: &str| subjects.iter().position(|subject| subject.name == name);
         row.series.sort_by_key(|series| order(&series.name));
     }
+}
+
+/// What has to be said of answers that were not what the upstream server says.
+fn wrong(name: &str, round: usize, metrics: &Metrics) -> Option<String> {
+    let count: f64 = metrics.iter().filter(|(metric, _)| metric.ends_with("wrong")).map(|(_, count)| count).sum();
+    (count > 0.0).then(|| format!("{name}, round {}: {count} answers were WRONG.", round + 1))
 }
 
 /// Puts figures together.

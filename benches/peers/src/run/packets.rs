@@ -13,7 +13,7 @@ use crate::connect::Connected;
 use crate::names::{self, Domain};
 use crate::peer::{PORT, Peer, Setting};
 use crate::process::{Process, Start};
-use crate::results::{Metrics, Row, Target};
+use crate::results::{Metrics, Plot, Row, Target};
 use crate::usage::{Usage, Watch};
 
 const METHOD: &str = "
@@ -27,9 +27,9 @@ const NUMBER: u32 = 7;
 
 pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("packets", "Packets through the wall", METHOD);
-    row.column("gigabits", "TCP, Gbit/s", 2, Some(true));
+    row.column("gigabits", "TCP, Gbit/s", 2, Some(Plot::LongerIsBetter));
     row.column("cpu", "forwarding CPU, ms per gigabyte", 1, None);
-    row.column("connections", "new connections/s", 0, Some(true));
+    row.column("connections", "new connections/s", 0, Some(Plot::LongerIsBetter));
     row.column("failed", "that failed", 0, None);
     let bare = Subject { name: NO_RULES.into(), version: String::new(), peer: Peer::Echo, variant: 1 };
     let subjects: Vec<_> = std::iter::once(bare).chain(rows.peers(|peer| peer == Peer::Cedarwall)).collect();

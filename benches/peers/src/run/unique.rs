@@ -8,7 +8,7 @@ use super::{Rows, Subject, metrics};
 use crate::load::{Arguments, Mode};
 use crate::names::{self, Domain};
 use crate::peer::{Peer, Setting};
-use crate::results::{Metrics, Row, Target};
+use crate::results::{Metrics, Plot, Row, Target};
 
 const METHOD: &str = "
     A closed loop with 192 questions in flight, a new name each time, every answer compared with what the upstream server
@@ -20,7 +20,8 @@ const SAMPLE: usize = 200;
 
 pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("unique", "Unique, permitted names a second", METHOD);
-    row.column("per_second", "names/s", 0, Some(true));
+    row.column("per_second", "names/s", 0, Some(Plot::LongerIsBetter));
+    row.column("to_best", "to the best peer", 2, None);
     row.column("cpu", "CPU per name, us", 2, None);
     row.column("share", "core busy, %", 0, None);
     row.column("held", "of the sample in the set, %", 1, None);
@@ -33,6 +34,10 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let wall = ("cedarwall", "per_second");
     row.ratio("cedarwall / dnsdist", wall, ("dnsdist", "per_second"), Some(Target::AtLeast(1.0)));
     row.ratio("cedarwall / dnsmasq --nftset", wall, ("dnsmasq-nftset", "per_second"), Some(Target::AtLeast(3.0)));
+    let rivals: Vec<&str> = Peer::ALL.into_iter().filter(|peer| peer.is_rival()).map(Peer::name).collect();
+    if let Some(best) = row.best(&rivals, "per_second", true) {
+        row.relate("per_second", &best, "to_best");
+    }
     let missing = |name: &str| row.summary(name, "held").is_some_and(|held| held.min < 100.0);
     let notes: Vec<String> = ["cedarwall", "dnsmasq-nftset"]
         .into_iter()
