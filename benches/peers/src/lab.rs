@@ -4,6 +4,12 @@
 //! client 10.77.0.2 --- 10.77.0.1 the servers 198.51.100.1 --- internet 198.51.100.53
 //! ```
 //!
+//! A virtual link is received on by whoever sends: the server's core pays for an
+//! answer's whole way into the client's socket, and the generator's for a
+//! question's into the server's, with what the rules take of it. Handing packets
+//! over to another core was tried, by interrupts (RPS) and by threads (NAPI): in
+//! a virtual machine each handing over costs more than what is measured.
+//!
 //! The program starts itself anew as the first process of new network, mount and
 //! process namespaces. Whatever ends it, Ctrl-C or `kill -9`, ends every process
 //! in there, and the kernel takes the namespaces away with the last of them.
@@ -62,21 +68,7 @@ impl Lab {
         fs::create_dir_all(&folder)?;
         let lab = Self { folder };
         lab.shell(LINKS)?;
-        lab.steer(1)?;
         Ok(lab)
-    }
-
-    /// Has the packets that come to the servers' host handled by these cores
-    /// (a mask), and those that come elsewhere by core 1, as interrupts of
-    /// network cards would be. Otherwise whoever sends also pays for receiving.
-    pub fn steer(&self, servers: u8) -> io::Result<()> {
-        let queue = "queues/rx-0/rps_cpus";
-        self.shell(&format!(
-            "for link in {INTERFACE} uplink; do echo {servers} > /sys/class/net/$link/{queue}; done
-            for name in client internet; do
-                ip netns exec $name sh -c 'echo 2 > /sys/class/net/eth0/{queue}'
-            done"
-        ))
     }
 
     /// Takes away whatever rules a server has left here.

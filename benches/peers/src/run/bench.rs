@@ -120,6 +120,11 @@ impl Server<'_> {
         self.process.as_ref().map_or(0, Process::id)
     }
 
+    /// Moves it to other cores, with all its threads.
+    pub fn move_to(&self, cores: &str) -> io::Result<()> {
+        self.bench.lab.shell(&format!("taskset -a -p -c {cores} {} > /dev/null", self.id()))
+    }
+
     /// Has the client ask what it is told to, and watches the server meanwhile.
     pub fn load(&self, arguments: &Arguments) -> io::Result<Report> {
         self.load_from(arguments, OTHER_CORE)

@@ -22,11 +22,7 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let on = |name, variant| rows.subject(Peer::Cedarwall, name, variant);
     let subjects: Vec<_> = on("one core", 1).into_iter().chain(on("two cores", 2)).collect();
     let setting = rows.bench.setting.clone();
-    rows.rounds(&mut row, &subjects, |bench, subject| {
-        let found = one_round(bench, subject, &setting);
-        bench.lab.steer(1)?;
-        found
-    });
+    rows.rounds(&mut row, &subjects, |bench, subject| one_round(bench, subject, &setting));
     let costs = crate::summary::ratios(row.values("one core", "process"), row.values("two cores", "process"));
     let doubled = costs.iter().map(|ratio| 2.0 * ratio).collect();
     row.figure("two cores of their own against one, by CPU per query", doubled, Some(Target::AtLeast(1.7)));
@@ -35,9 +31,7 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
 }
 
 fn one_round(bench: &Bench<'_>, subject: &Subject, setting: &Setting) -> io::Result<Metrics> {
-    let (cores, generator, steered) =
-        if subject.variant == 1 { (SERVERS_CORE, OTHER_CORE, 1) } else { ("0,1", "0,1", 3) };
-    bench.lab.steer(steered)?;
+    let (cores, generator) = if subject.variant == 1 { (SERVERS_CORE, OTHER_CORE) } else { ("0,1", "0,1") };
     let setting = Setting { threads: subject.variant as u32, ..setting.clone() };
     let server = bench.start(subject.peer, &setting, cores)?;
     let arguments = Arguments { sockets: 32, ..Arguments::of(Mode::One, bench.seconds) };

@@ -14,12 +14,12 @@ use crate::names::{self, Domain};
 use crate::peer::{PORT, Peer, Setting};
 use crate::process::{Process, Start};
 use crate::results::{Metrics, Plot, Row, Target};
-use crate::usage::{Usage, Watch};
+use crate::usage::core_seconds;
 
 const METHOD: &str = "
     Through the host that forwards: with no rules, and behind the wall, to an address that it has opened by a question.
-    One TCP stream of iperf3; then new connections, accepted and reset, one at a time on each of 8 threads. Both ends
-    share one core, and the host forwards on the other; the CPU of that core for each gigabyte is told, too.";
+    One TCP stream of iperf3; then new connections, accepted and reset, one at a time on each of 8 threads. Each end has a
+    core, and whoever sends also forwards; the CPU of both cores for each gigabyte is told, too.";
 
 const NO_RULES: &str = "no rules";
 /// The name whose address the connections go to.
@@ -28,7 +28,7 @@ const NUMBER: u32 = 7;
 pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("packets", "Packets through the wall", METHOD);
     row.column("gigabits", "TCP, Gbit/s", 2, Some(Plot::LongerIsBetter));
-    row.column("cpu", "forwarding CPU, ms per gigabyte", 1, None);
+    row.column("cpu", "CPU, ms per gigabyte", 1, None);
     row.column("connections", "new connections/s", 0, Some(Plot::LongerIsBetter));
     row.column("failed", "that failed", 0, None);
     let bare = Subject { name: NO_RULES.into(), version: String::new(), peer: Peer::Echo, variant: 1 };
@@ -41,7 +41,7 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let (wall, bare) = of("connections");
     row.ratio("connections, cedarwall / no rules", wall, bare, Some(Target::AtLeast(0.9)));
     let (wall, bare) = of("cpu");
-    row.ratio("forwarding CPU per gigabyte, cedarwall / no rules", wall, bare, None);
+    row.ratio("CPU per gigabyte, cedarwall / no rules", wall, bare, None);
     Ok(row)
 }
 
@@ -67,28 +67,27 @@ fn one_round(bench: &Bench<'_>, subject: &Subject, setting: &Setting) -> io::Res
     ]))
 }
 
-/// One stream: gigabits a second, and milliseconds of the forwarding core for
-/// each gigabyte.
+/// One stream: gigabits a second, and milliseconds of both cores for each
+/// gigabyte.
 fn stream(bench: &Bench<'_>) -> io::Result<(f64, f64)> {
     let iperf = Path::new("/usr/bin/iperf3");
     let port = PORT.to_string();
     let _listens = there(bench, iperf, &["-s", "-p", &port].map(ToOwned::to_owned))?;
     let to = names::address(&names::wire(Domain::Permitted, NUMBER)).to_string();
-    let watch = Watch { process: None, core: Some(0) };
-    let before = Usage::read(&watch)?;
+    let busy = || Ok::<f64, io::Error>(core_seconds(0)?.busy + core_seconds(1)?.busy);
+    let before = busy()?;
     let seconds = bench.seconds.ceil().to_string();
     let printed = here(iperf, &["-c", &to, "-p", &port, "-t", &seconds, "-J"])?;
-    let used = Usage::read(&watch)?.since(&before);
+    let used = busy()? - before;
     let told: Value = serde_json::from_str(&printed)?;
     let received = &told["end"]["sum_received"];
     let number = |key: &str| received[key].as_f64().ok_or_else(|| io::Error::other(format!("iperf3 told no {key}")));
-    let busy = used.core.map_or(f64::NAN, |core| core.busy);
-    Ok((number("bits_per_second")? / 1e9, busy * 1e3 / (number("bytes")? / 1e9)))
+    Ok((number("bits_per_second")? / 1e9, used * 1e3 / (number("bytes")? / 1e9)))
 }
 
 /// A server on the internet, once it listens.
 fn there(bench: &Bench<'_>, program: &Path, arguments: &[String]) -> io::Result<Process> {
-    let start = Start { name: "the other side", namespace: Some("internet"), cores: OTHER_CORE, program, arguments };
+    let start = Start { name: "the other side", namespace: Some("internet"), cores: SERVERS_CORE, program, arguments };
     let mut process = start.start(bench.lab)?;
     for _ in 0..200 {
         let listening = format!(":{PORT:04X} 00000000:0000 0A");
