@@ -10,10 +10,28 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::lane::{Lane, now};
 use super::{Questions, Tally};
 
-/// Rest where fewer than one in so many places have their answer.
-const FEW: usize = 8;
-/// How long, so that more arrive meanwhile.
-const REST: Duration = Duration::from_micros(30);
+/// With fewer places than these there is nothing to gather.
+const FEW: usize = 16;
+const LONGEST: Duration = Duration::from_millis(2);
+const SHORTEST: Duration = Duration::from_micros(1);
+
+/// How long to rest between two rounds over all sockets: so that a quarter to a
+/// half of all questions is answered meanwhile. The others wait at the server,
+/// which is never out of work; and nobody waits on a socket, so no answer has to
+/// wake the generator, for which the server would pay.
+struct Rest(Duration);
+
+impl Rest {
+    fn after(&mut self, received: usize, places: usize) -> Duration {
+        if received > places / 2 {
+            self.0 /= 2;
+        } else if received < places / 4 {
+            self.0 = self.0 * 5 / 4 + SHORTEST;
+        }
+        self.0 = self.0.clamp(SHORTEST, LONGEST);
+        self.0
+    }
+}
 
 /// Asks for `span`, or until `answers` have come.
 pub fn go(
@@ -27,16 +45,17 @@ pub fn go(
     let mut given_up = now();
     lanes.iter_mut().try_for_each(|lane| lane.fill(questions))?;
     let places: usize = lanes.iter().map(Lane::places).sum();
+    let mut rest = Rest(SHORTEST);
     while now() < end && answers.is_none_or(|most| tally.answered + tally.wrong < most) {
         let mut received = 0;
         for lane in &mut *lanes {
             received += lane.receive(questions, tally)?;
             lane.fill(questions)?;
         }
-        if received == 0 {
+        if places >= FEW {
+            thread::sleep(rest.after(received, places));
+        } else if received == 0 {
             wait(lanes)?;
-        } else if received < places / FEW {
-            thread::sleep(REST);
         }
         if now() > given_up + 100_000_000 {
             given_up = now();
@@ -51,5 +70,24 @@ fn wait(lanes: &[Lane]) -> io::Result<()> {
     match poll(&mut sockets, PollTimeout::from(10_u8)) {
         Ok(_) | Err(nix::Error::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_as_long_as_a_quarter_to_a_half_of_the_answers_take() {
+        for (answers_a_microsecond, places) in [(0.02, 192), (0.3, 192), (0.3, 64)] {
+            let mut rest = Rest(SHORTEST);
+            let mut received = 0;
+            for _ in 0..200 {
+                let microseconds = rest.after(received, places).as_secs_f64() * 1e6;
+                received = ((microseconds * answers_a_microsecond) as usize).min(places);
+            }
+            let is_longest = rest.0 == LONGEST;
+            assert!(is_longest || (places / 5..=places * 6 / 10).contains(&received), "{received} of {places}");
+        }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! One thread with N connected sockets keeps W questions in flight in all. A
 //! **closed loop** (the default) asks the next question of a place as soon as
-//! its last one is answered, so the server decides the rate; sends and receives
-//! are batched, and where little has arrived the generator rests for some tens
-//! of microseconds, so that it does not pay for a system call by each answer.
+//! its last one is answered, so the server decides the rate. It goes over all
+//! sockets, takes what has come, asks as much anew, and rests until a quarter to
+//! a half of all questions will have been answered; the others meanwhile keep
+//! the server busy. It waits on no socket, so no answer has to wake it.
 //! **Paced** (`--rate`) asks so many a second whatever comes back; latency
 //! counts from the moment a question was due, so a server that stalls is not
 //! spared the questions it has held up.

@@ -1,4 +1,5 @@
-//! dnsdist (Debian: 1.7), with its packet cache and with batched system calls.
+//! dnsdist (Debian: 1.7) with its packet cache, with and without batched system
+//! calls, which it makes where it is told to.
 
 use std::path::PathBuf;
 
@@ -6,13 +7,13 @@ use super::{Recipe, Setting};
 use crate::lab::{SERVER, UPSTREAM};
 
 /// How it is started.
-pub fn recipe(setting: &Setting) -> Recipe {
+pub fn recipe(setting: &Setting, batched: bool) -> Recipe {
     let config = format!(
         "setLocal('{SERVER}')
 setACL({{'10.77.0.0/24'}})
 setSecurityPollSuffix('')
 setMaxUDPOutstanding(65535)
-setUDPMultipleMessagesVectorSize(64)
+{batches}
 newServer({{address='{UPSTREAM}', sockets=8}})
 getPool(''):setCache(newPacketCache({cache}))
 allowed = newSuffixMatchNode()
@@ -20,6 +21,7 @@ allowed:add(newDNSName('example.com.'))
 addAction(NotRule(SuffixMatchNodeRule(allowed)), RCodeAction(DNSRCode.NXDOMAIN))
 ",
         cache = setting.cache,
+        batches = if batched { "setUDPMultipleMessagesVectorSize(64)" } else { "" },
     );
     let file = format!("{}/dnsdist.conf", setting.folder.display());
     Recipe {

@@ -66,8 +66,10 @@ pub enum Peer {
     DnsmasqNftset,
     /// Unbound.
     Unbound,
-    /// dnsdist.
+    /// dnsdist, as it is by itself.
     Dnsdist,
+    /// dnsdist that receives and sends many datagrams with one system call.
+    DnsdistBatched,
     /// Knot Resolver.
     Knot,
     /// SmartDNS.
@@ -76,13 +78,14 @@ pub enum Peer {
 
 impl Peer {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Echo,
         Self::Cedarwall,
         Self::Dnsmasq,
         Self::DnsmasqNftset,
         Self::Unbound,
         Self::Dnsdist,
+        Self::DnsdistBatched,
         Self::Knot,
         Self::Smartdns,
     ];
@@ -96,6 +99,7 @@ impl Peer {
             Self::DnsmasqNftset => "dnsmasq-nftset",
             Self::Unbound => "unbound",
             Self::Dnsdist => "dnsdist",
+            Self::DnsdistBatched => "dnsdist-batched",
             Self::Knot => "knot-resolver",
             Self::Smartdns => "smartdns",
         }
@@ -129,7 +133,8 @@ impl Peer {
             Self::Dnsmasq => dnsmasq::recipe(setting, false),
             Self::DnsmasqNftset => dnsmasq::recipe(setting, true),
             Self::Unbound => unbound::recipe(setting),
-            Self::Dnsdist => dnsdist::recipe(setting),
+            Self::Dnsdist => dnsdist::recipe(setting, false),
+            Self::DnsdistBatched => dnsdist::recipe(setting, true),
             Self::Knot => knot::recipe(setting),
             Self::Smartdns => smartdns::recipe(setting),
         }
@@ -142,7 +147,7 @@ impl Peer {
             Self::Cedarwall => (cedarwall, "--version"),
             Self::Dnsmasq | Self::DnsmasqNftset => (Path::new("/usr/sbin/dnsmasq"), "--version"),
             Self::Unbound => (Path::new("/usr/sbin/unbound"), "-V"),
-            Self::Dnsdist => (Path::new("/usr/bin/dnsdist"), "--version"),
+            Self::Dnsdist | Self::DnsdistBatched => (Path::new("/usr/bin/dnsdist"), "--version"),
             Self::Knot => (Path::new("/usr/sbin/kresd"), "--version"),
             Self::Smartdns => (Path::new("/usr/sbin/smartdns"), "-v"),
         };

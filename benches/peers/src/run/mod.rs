@@ -28,8 +28,8 @@ use progress::Progress;
 /// What is measured, and how often.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Only these servers, with commas: echo, cedarwall, dnsmasq, dnsmasq-nftset, unbound, dnsdist, knot-resolver,
-    /// smartdns
+    /// Only these servers, with commas: echo, cedarwall, dnsmasq, dnsmasq-nftset, unbound, dnsdist,
+    /// dnsdist-batched, knot-resolver, smartdns
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Only these rows, with commas: cached, denied, unique, latency, packets, cores, leases, names, policies, clients
