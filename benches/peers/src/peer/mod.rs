@@ -105,9 +105,9 @@ impl Peer {
         }
     }
 
-    /// Whether it could stand in the wall's place.
+    /// Whether it could stand in the wall's place, as it is by itself.
     pub fn is_rival(self) -> bool {
-        !matches!(self, Self::Echo | Self::Cedarwall)
+        !matches!(self, Self::Echo | Self::Cedarwall | Self::DnsdistBatched)
     }
 
     /// Whether it is set up to deny what is not below example.com.

@@ -51,6 +51,7 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
         row.ratio(&title, (&best, "one"), wall, Some(Target::AtLeast(1.25)));
         row.relate("one", &best, "to_best");
     }
+    row.ratio("dnsdist told to batch / cedarwall, one name", ("dnsdist-batched", "one"), wall, None);
     if let Some(best) = row.best(&rivals, "many", false) {
         row.ratio(
             &format!("best peer ({best}) / cedarwall, 10,000 names"),

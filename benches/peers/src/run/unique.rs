@@ -33,6 +33,7 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     rows.rounds(&mut row, &subjects, |bench, subject| one_round(bench, subject, &setting));
     let wall = ("cedarwall", "per_second");
     row.ratio("cedarwall / dnsdist", wall, ("dnsdist", "per_second"), Some(Target::AtLeast(1.0)));
+    row.ratio("cedarwall / dnsdist told to batch", wall, ("dnsdist-batched", "per_second"), None);
     row.ratio("cedarwall / dnsmasq --nftset", wall, ("dnsmasq-nftset", "per_second"), Some(Target::AtLeast(3.0)));
     let rivals: Vec<&str> = Peer::ALL.into_iter().filter(|peer| peer.is_rival()).map(Peer::name).collect();
     if let Some(best) = row.best(&rivals, "per_second", true) {
