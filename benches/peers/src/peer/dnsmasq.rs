@@ -11,6 +11,10 @@ const SET: &str = "table inet bench {
 }
 ";
 
+/// Questions that it forwards at once: more than the generator has in flight,
+/// and no more than that, since it goes over half as many sockets for each query.
+const AT_ONCE: u32 = 256;
+
 /// How it is started.
 pub fn recipe(setting: &Setting, with_set: bool) -> Recipe {
     let config = format!(
@@ -25,7 +29,7 @@ bind-interfaces
 listen-address={address}
 port={port}
 cache-size={cache}
-dns-forward-max=10000
+dns-forward-max={AT_ONCE}
 server=/example.com/{upstream}
 address=/#/
 {set}
