@@ -20,6 +20,8 @@ pub const SERVERS_CORE: &str = "0";
 /// The core of the generator and the upstream server.
 pub const OTHER_CORE: &str = "1";
 
+/// Where the files of the server are that is measured, anew for each.
+const FOLDER: &str = "server";
 /// How long a server may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The name a server is tried with; no measurement asks for it.
@@ -59,7 +61,7 @@ impl<'a> Bench<'a> {
         let setting = Setting {
             cedarwall,
             own: own.clone(),
-            folder: lab.path(""),
+            folder: lab.path(FOLDER),
             // More than any measurement asks for: a full cache is another matter,
             // in which dnsmasq goes over all of it for each new name.
             cache: 500_000,
@@ -77,15 +79,11 @@ impl<'a> Bench<'a> {
     pub fn start(&'a self, peer: Peer, setting: &Setting, cores: &str) -> io::Result<Server<'a>> {
         self.lab.clear_rules()?;
         let recipe = peer.recipe(setting);
-        for folder in ["policies", "knot"] {
-            let _ = fs::remove_dir_all(self.lab.path(folder));
-        }
-        for file in ["control.sock", "events.jsonl"] {
-            let _ = fs::remove_file(self.lab.path(file));
-        }
-        fs::create_dir_all(self.lab.path("knot"))?;
+        // Whoever was here before has left nothing to remember.
+        let _ = fs::remove_dir_all(&setting.folder);
+        fs::create_dir_all(setting.folder.join("knot"))?;
         for (name, text) in &recipe.files {
-            self.lab.write(name, text)?;
+            self.lab.write(&format!("{FOLDER}/{name}"), text)?;
         }
         if let Some(rules) = recipe.rules {
             let file = self.lab.write("before.nft", rules)?;

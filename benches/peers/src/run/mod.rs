@@ -109,10 +109,7 @@ pub fn run(arguments: &Arguments, lab: &Lab) -> io::Result<()> {
     let mut rows = Rows { bench, arguments, progress: Progress::begin(), present, absent, taken: taken() };
     for (place, (name, measure)) in chosen.iter().enumerate() {
         rows.progress.row(name, place, chosen.len());
-        let disturbed = disturbed()?;
-        disturbed.iter().for_each(|note| rows.progress.say(note));
-        let mut row = measure(&mut rows)?;
-        row.notes.extend(disturbed);
+        let row = measure(&mut rows)?;
         row.write(&arguments.results)?;
         report::write(&arguments.results)?;
     }
@@ -120,18 +117,13 @@ pub fn run(arguments: &Arguments, lab: &Lab) -> io::Result<()> {
     Ok(())
 }
 
-/// What other programs do while nothing is measured, if it is enough to matter.
-fn disturbed() -> io::Result<Option<String>> {
-    const BEARABLE: f64 = 0.05;
+/// The share of a core that other programs take while nothing is measured.
+fn disturbance() -> io::Result<f64> {
     let read = || [0, 1].map(core_seconds).into_iter().collect::<io::Result<Vec<_>>>();
     let before = read()?;
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_millis(300));
     let share = |(now, then): (Core, &Core)| (now.busy - then.busy) / (now.all - then.all).max(f64::EPSILON);
-    let most = read()?.into_iter().zip(&before).map(share).fold(0.0, f64::max);
-    let percent = most * 100.0;
-    let note =
-        format!("NOT on an idle machine: other programs kept a core busy for {percent:.0} % of the second before.");
-    Ok((most > BEARABLE).then_some(note))
+    Ok(read()?.into_iter().zip(&before).map(share).fold(0.0, f64::max))
 }
 
 fn refuse_unknown(words: &[String], known: &[&str]) -> io::Result<()> {
@@ -192,7 +184,9 @@ impl<'a> Rows<'a> {
         subjects: &[Subject],
         work: impl Fn(&Bench<'a>, &Subject) -> io::Result<Metrics>,
     ) {
-        let mut failed = Vec::new();
+        /// Of a core, before a measurement begins.
+        const BEARABLE: f64 = 0.1;
+        let (mut failed, mut disturbed) = (Vec::new(), 0);
         for round in 0..row.rounds {
             for place in 0..subjects.len() {
                 let subject = &subjects[(place + round) % subjects.len()];
@@ -201,6 +195,7 @@ impl<'a> Rows<'a> {
                 }
                 let of = (round * subjects.len() + place, row.rounds * subjects.len());
                 self.progress.step(&row.what, &subject.name, of);
+                disturbed += usize::from(disturbance().is_ok_and(|share| share > BEARABLE));
                 match work(&self.bench, subject) {
                     Ok(metrics) => {
                         row.notes.extend(wrong(&subject.name, round, &metrics));
@@ -214,6 +209,13 @@ impl<'a> Rows<'a> {
                     }
                 }
             }
+        }
+        if disturbed > 0 {
+            let all = row.rounds * subjects.len();
+            let note =
+                format!("NOT on an idle machine: other programs were busy before {disturbed} of {all} measurements.");
+            self.progress.say(&note);
+            row.notes.push(note);
         }
         // In the order of the first round, whoever came first in it.
         let order = |name: &str| subjects.iter().position(|subject| subject.name == name);
