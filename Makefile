@@ -47,7 +47,8 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	$(CEDARWALL) fmt --check policies
 	$(CEDARWALL) test $(POLICIES:%=%/tests.txt)
 	$(CEDARWALL) man | MANROFFSEQ= man --warnings --local-file - > /dev/null
-	for file in nft/*.nft; do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
+	for file in $(filter-out nft/capture.nft,$(wildcard nft/*.nft)); do $(ISOLATED) sh -c "ip link add eth0 type veth; nft -c -f $$file" || exit 1; done
+	cat nft/gateway.nft nft/capture.nft | $(ISOLATED) nft -c -f /dev/stdin
 	mkdir -p target/packaging
 	sed 's:/usr/bin/cedarwall:$(CURDIR)/$(CEDARWALL):' packaging/cedarwall.service > target/packaging/cedarwall.service
 	systemd-analyze verify target/packaging/cedarwall.service

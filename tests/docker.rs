@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::client::{addresses, ask, verdict};
 use support::lab::{Conversation, Lab, UPSTREAM, eventually, greeter, in_lab};
 use support::nft::{counter, elements};
@@ -112,6 +112,32 @@ fn a_container_without_a_label_is_whom_the_configuration_says_also_when_that_cha
         eventually("the other is known", SOON, || resolves(lab, "two"));
         wall.event("container.gone", |event| event["container_id"] == "one");
         eventually("the first has lost what was open", SOON, || !connects(lab, "one", API));
+    });
+}
+
+#[test]
+fn a_label_says_whose_policies_hold_for_a_container() {
+    in_yard("", |lab, yard, wall| {
+        let policy = r#"permit(principal in Team::"readers", action == Action::"net.connect",
+            resource == Resource::"api.example.com:443");"#;
+        lab.write("policies/wall.cedar", policy);
+        lab.write(
+            "policies/entities.json",
+            r#"[{"uid": {"type": "Team", "id": "readers"}, "attrs": {}, "parents": []}]"#,
+        );
+        assert!(wall.operator(&["reload"]).is_some());
+        yard.start("one", Some("claude"), 2);
+        known(wall, "one");
+        yard.plug_in("two", 3);
+        yard.tell_with("two", &json!({ "cedarwall.agent": "claude", "cedarwall.policy": "readers" }), 3);
+        known(wall, "two");
+        assert!(resolves(lab, "two") && connects(lab, "two", API), "it is in the team");
+        assert!(!resolves(lab, "one") && !connects(lab, "one", API), "the same agent without it is not");
+        yard.plug_in("three", 4);
+        yard.tell_with("three", &json!({ "cedarwall.agent": "claude", "cedarwall.policy": "a\"b" }), 4);
+        let told = wall.event("container.unknown", |event| event["container_id"] == "three");
+        assert!(told["problems"].to_string().contains("cedarwall.policy"), "{told}");
+        assert!(!resolves(lab, "three"));
     });
 }
 

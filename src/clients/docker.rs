@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 use self::ports::{Changes, Ports};
 use crate::core::config::{Docker, DockerAgent, InterfaceName};
 use crate::core::event::{Event, Report};
-use crate::core::roster::{AGENT_LABEL, Attachment, Container, HardwareAddress, Roster};
+use crate::core::roster::{AGENT_LABEL, Attachment, Container, HardwareAddress, POLICY_LABEL, Roster};
 
 /// How long the engine may take over one answer, seconds.
 const PATIENCE: u64 = 10;
@@ -186,7 +186,8 @@ impl Engine {
     async fn read(&mut self, told: ContainerInspectResponse) -> Result<Option<Seen>, EngineError> {
         let Some(id) = told.id else { return Ok(None) };
         let name = told.name.unwrap_or_default().trim_start_matches('/').to_owned();
-        let label = told.config.and_then(|config| config.labels).and_then(|mut labels| labels.remove(AGENT_LABEL));
+        let mut labels = told.config.and_then(|config| config.labels).unwrap_or_default();
+        let (label, team) = (labels.remove(AGENT_LABEL), labels.remove(POLICY_LABEL));
         let has_resolver = told.host_config.and_then(|host| host.dns).is_some_and(|servers| !servers.is_empty());
         let settings = told.network_settings.unwrap_or_default();
         let (mut attachments, mut bridges, mut other_networks) = (Vec::new(), Vec::new(), Vec::new());
@@ -206,7 +207,7 @@ impl Engine {
         other_networks.sort_unstable();
         let pid = told.state.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
         let sandbox = settings.sandbox_key.unwrap_or_default().into();
-        let container = Container { id: id.into(), name, label, attachments, other_networks, has_resolver };
+        let container = Container { id: id.into(), name, label, team, attachments, other_networks, has_resolver };
         Ok(Some(Seen { container, bridges, sandbox, pid }))
     }
 

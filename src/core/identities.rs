@@ -36,7 +36,11 @@ impl Identities {
 
     /// Every address from which `agent` asks.
     pub fn addresses_of(&self, agent: &Agent) -> Vec<Client> {
-        self.0.iter().filter(|(_, identity)| identity.agent == *agent).map(|(client, _)| *client).collect()
+        self.0
+            .iter()
+            .filter(|(_, identity)| identity.agent.as_str() == agent.as_str())
+            .map(|(client, _)| *client)
+            .collect()
     }
 
     /// Every address that is known, and who asks from it.

@@ -1,15 +1,17 @@
 //! Who asks, and for what.
 
+mod agent;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use self::agent::{Agent, AgentError};
 use super::name::Name;
 
 /// A source address behind the wall. A v4-mapped IPv6 address is the IPv4
@@ -45,55 +47,6 @@ impl fmt::Debug for Client {
         write!(formatter, "Client({})", self.0)
     }
 }
-
-/// The id of the Cedar principal a client acts as: `claude` of
-/// `Agent::"claude"`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Agent(Arc<str>);
-
-impl<'de> Deserialize<'de> for Agent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-impl Agent {
-    /// Parses an agent's id: 1 to 128 printable characters, none of which
-    /// needs an escape inside a Cedar string or a log line.
-    ///
-    /// # Errors
-    /// Any other text.
-    pub fn parse(text: &str) -> Result<Self, AgentError> {
-        let plain = |character: char| !character.is_control() && character != '"' && character != '\\';
-        let length = text.chars().count();
-        if length == 0 || length > 128 || !text.chars().all(plain) {
-            return Err(AgentError);
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// The id.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Agent {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Agent {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Agent({})", self.0)
-    }
-}
-
-/// The text is no [`Agent`] id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an agent's name has 1 to 128 characters, without quotes, backslashes and control characters")]
-pub struct AgentError;
 
 /// A transport a lease can open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -16,6 +16,9 @@ use super::query::{Agent, Client};
 /// The label that says as whom a container acts.
 pub const AGENT_LABEL: &str = "cedarwall.agent";
 
+/// The label that names the team it acts in: whose policies hold for it.
+pub const POLICY_LABEL: &str = "cedarwall.policy";
+
 /// A container on at least one walled network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
@@ -25,6 +28,8 @@ pub struct Container {
     pub name: String,
     /// Its label [`AGENT_LABEL`], as it stands.
     pub label: Option<String>,
+    /// Its label [`POLICY_LABEL`], as it stands.
+    pub team: Option<String>,
     /// The walled networks it is on.
     pub attachments: Vec<Attachment>,
     /// The networks it is on that are not walled.
@@ -131,6 +136,8 @@ pub enum Why {
     Unlabelled,
     /// Its label names no agent that there could be.
     BadLabel(String),
+    /// Its label names no team that there could be.
+    BadPolicyLabel(String),
     /// It is on networks without a wall, too.
     OtherNetworks(Vec<String>),
     /// Nobody told it whom to ask: the engine's own resolver asks for it, and not
@@ -145,6 +152,7 @@ impl fmt::Display for Why {
         match self {
             Self::Unlabelled => write!(formatter, "it has no label {AGENT_LABEL}, and no [[docker.agent]] fits it"),
             Self::BadLabel(label) => write!(formatter, "its label {AGENT_LABEL}={label:?} names no agent"),
+            Self::BadPolicyLabel(label) => write!(formatter, "its label {POLICY_LABEL}={label:?} names no team"),
             Self::OtherNetworks(networks) => {
                 write!(formatter, "it is on networks without a wall, too: {}", networks.join(", "))
             }
@@ -251,11 +259,15 @@ fn agent_of(container: &Container, rules: &[DockerAgent]) -> Result<Agent, Why> 
     if !container.has_resolver {
         return Err(Why::NoResolver);
     }
-    if let Some(label) = &container.label {
-        return Agent::parse(label).map_err(|_| Why::BadLabel(label.clone()));
-    }
     let fits = |rule: &&DockerAgent| rule.fits(&container.name, container.attachments.iter().map(|end| &*end.network));
-    rules.iter().find(fits).map(|rule| rule.agent.clone()).ok_or(Why::Unlabelled)
+    let agent = match &container.label {
+        Some(label) => Agent::parse(label).map_err(|_| Why::BadLabel(label.clone()))?,
+        None => rules.iter().find(fits).map(|rule| rule.agent.clone()).ok_or(Why::Unlabelled)?,
+    };
+    match &container.team {
+        Some(team) => agent.in_team(team).map_err(|_| Why::BadPolicyLabel(team.clone())),
+        None => Ok(agent),
+    }
 }
 
 #[cfg(test)]

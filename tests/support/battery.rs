@@ -351,6 +351,8 @@ pub fn is_ordinary(packet: &str, wall: &str) -> bool {
     let (from, to) = (words.get(1).copied().unwrap_or_default(), words.get(3).copied().unwrap_or_default());
     // ARP, neighbour discovery, group membership.
     let finding = packet.contains("frame type 0x0806")
+        // Who listens to what is told to all who route that (RFC 3810 section 5.2.14).
+        || (to == "ff02::16" && packet.ends_with("protocol 0"))
         || ["133", "134", "135", "136", "143"].iter().any(|kind| packet.ends_with(&format!("protocol 58 type {kind}")));
     let port = words.last().copied().unwrap_or_default();
     let may = PERMITTED.contains(&to) || to.starts_with("100.70.1.") || (to == "203.0.113.8" && from != "10.77.0.2");

@@ -25,6 +25,8 @@ pub const YARD_WALL: &str = "10.88.0.1:53";
 
 /// The bridge and its engine.
 pub struct Yard {
+    /// What its addresses begin with.
+    network: [&'static str; 2],
     folder: PathBuf,
     book: Arc<Book>,
     engine: Option<Engine>,
@@ -51,16 +53,24 @@ impl Yard {
             ip link set agents up
         ";
         run("sh", &["-c", script]);
+        Self::around(lab, ["10.88.0.", "fd88::"])
+    }
+
+    /// An engine for namespaces that are on the bridge `agents` already, with
+    /// addresses that begin so.
+    pub fn around(lab: &Lab, network: [&'static str; 2]) -> Self {
         let book = Arc::new(Book { containers: Mutex::default(), events: broadcast::channel(1024).0 });
-        let mut yard = Self { folder: lab.path(""), book, engine: None };
+        let mut yard = Self { network, folder: lab.path(""), book, engine: None };
         yard.start_engine();
         yard
     }
 
     /// A configuration of a wall around it.
     pub fn configuration(&self, lab: &Lab, setup: &Setup<'_>, more: &str) -> String {
+        let [v4, v6] = self.network;
+        let listen = format!("\"{v4}1:53\", \"[{v6}1]:53\"");
         let text = configuration(lab, setup)
-            .replace("\"10.77.0.1:53\", \"[fd77::1]:53\", \"10.77.1.1:53\"", "\"10.88.0.1:53\", \"[fd88::1]:53\"")
+            .replace("\"10.77.0.1:53\", \"[fd77::1]:53\", \"10.77.1.1:53\"", &listen)
             .replace("\"veth-agent\", \"veth-other\"", "\"agents\"");
         let clients = text.find("[[client]]").expect("clients");
         let names = text.find("[names]").expect("names");
@@ -127,19 +137,24 @@ impl Yard {
 
     /// Has the engine tell of a container.
     pub fn tell_of(&self, id: &str, label: Option<&str>, host: u8) {
-        let labels = label.map_or_else(|| json!({}), |label| json!({ "cedarwall.agent": label }));
+        self.tell_with(id, &label.map_or_else(|| json!({}), |label| json!({ "cedarwall.agent": label })), host);
+    }
+
+    /// The same of one with any labels.
+    pub fn tell_with(&self, id: &str, labels: &Value, host: u8) {
+        let [v4, v6] = self.network;
         let told = json!({
             "Id": id,
             "Name": format!("/name-{id}"),
             "State": { "Running": true, "Pid": 0 },
             "Config": { "Labels": labels },
-            "HostConfig": { "Dns": ["10.88.0.1"] },
+            "HostConfig": { "Dns": [format!("{v4}1")] },
             "NetworkSettings": {
                 "SandboxKey": format!("/run/netns/{id}"),
                 "Networks": { "agents": {
                     "NetworkID": "n1",
-                    "IPAddress": format!("10.88.0.{host}"),
-                    "GlobalIPv6Address": format!("fd88::{host}"),
+                    "IPAddress": format!("{v4}{host}"),
+                    "GlobalIPv6Address": format!("{v6}{host}"),
                     "MacAddress": hardware(host),
                 } },
             },

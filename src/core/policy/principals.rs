@@ -65,10 +65,18 @@ impl Principals {
         Ok(principals)
     }
 
-    /// `agent` with its teams; one that no file lists is in none.
+    /// `agent` with its teams; one that no file lists is in none but the one it
+    /// was put in.
     pub(super) fn entity(&self, agent: &Agent, vocabulary: &Vocabulary) -> Arc<ast::Entity> {
         let listed = self.agents.get(agent.as_str()).cloned();
-        listed.unwrap_or_else(|| Arc::new(ast::Entity::with_uid(vocabulary.agent(agent))))
+        let mut entity = listed.unwrap_or_else(|| Arc::new(ast::Entity::with_uid(vocabulary.agent(agent))));
+        if let Some(team) = agent.team() {
+            let member = Arc::make_mut(&mut entity);
+            let above = self.teams.get(team).into_iter().flat_map(|team| team.ancestors());
+            above.for_each(|team| member.add_indirect_ancestor(team.clone()));
+            member.add_parent(vocabulary.team(team));
+        }
+        entity
     }
 
     /// Warnings about agents and teams that a policy names and no file lists.
@@ -161,6 +169,29 @@ mod tests {
         let vocabulary = Vocabulary::new(&Attributes::default()).unwrap();
         let entity = principals.entity(&Agent::parse("claude").unwrap(), &vocabulary);
         assert_eq!(entity.ancestors().count(), 2);
+    }
+
+    #[test]
+    fn who_is_put_in_a_team_is_in_the_teams_above_it_and_stays_in_its_own() {
+        let principals = load(
+            r#"[{"uid": {"type": "Agent", "id": "claude"}, "attrs": {}, "parents": [{"type": "Team", "id": "own"}]},
+                {"uid": {"type": "Team", "id": "inner"}, "attrs": {}, "parents": [{"type": "Team", "id": "outer"}]}]"#,
+        )
+        .unwrap();
+        let vocabulary = Vocabulary::new(&Attributes::default()).unwrap();
+        let teams = |agent: &str, team: &str| {
+            let agent = Agent::parse(agent).unwrap().in_team(team).unwrap();
+            let entity = principals.entity(&agent, &vocabulary);
+            let mut teams: Vec<_> = entity.ancestors().map(|team| team.eid().escaped().to_string()).collect();
+            teams.sort_unstable();
+            teams.join(" ")
+        };
+        assert_eq!(teams("claude", "inner"), "inner outer own");
+        assert_eq!(teams("claude", "own"), "own");
+        assert_eq!(teams("nobody-lists", "inner"), "inner outer");
+        assert_eq!(teams("nobody-lists", "nobody-lists-it"), "nobody-lists-it");
+        // Nobody else got into it.
+        assert_eq!(principals.entity(&Agent::parse("claude").unwrap(), &vocabulary).ancestors().count(), 1);
     }
 
     #[test]

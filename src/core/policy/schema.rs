@@ -25,6 +25,7 @@ pub(super) struct Vocabulary {
     pub(super) connect: EntityUID,
     pub(super) query: EntityUID,
     pub(super) agent: EntityType,
+    team: EntityType,
     pub(super) domain: EntityType,
     pub(super) resource: EntityType,
     tcp: Arc<EntityUID>,
@@ -44,6 +45,7 @@ impl Vocabulary {
             connect: entity(&action, CONNECT),
             query: entity(&action, QUERY),
             agent: type_named("Agent")?,
+            team: type_named("Team")?,
             domain: type_named("Domain")?,
             resource: type_named("Resource")?,
             tcp: Arc::new(entity(&protocol, Protocol::Tcp.as_str())),
@@ -53,6 +55,10 @@ impl Vocabulary {
 
     pub(super) fn agent(&self, agent: &Agent) -> EntityUID {
         entity(&self.agent, agent.as_str())
+    }
+
+    pub(super) fn team(&self, id: &str) -> EntityUID {
+        entity(&self.team, id)
     }
 
     pub(super) fn domain(&self, name: &str) -> EntityUID {

@@ -11,6 +11,7 @@ fn container(id: &str, label: Option<&str>, address: &str, port: Option<&str>) -
         id: id.into(),
         name: format!("ci-{id}"),
         label: label.map(ToOwned::to_owned),
+        team: None,
         attachments: vec![attachment],
         other_networks: Vec::new(),
         has_resolver: true,
@@ -60,6 +61,22 @@ fn a_container_acts_as_its_label_says_and_otherwise_as_the_first_rule_that_fits(
     assert_eq!(agents(&roster), [("a", "claude"), ("b", "builder"), ("c", "ci")]);
     let why = |id: &str| &roster.strangers[id].why;
     assert_eq!((why("long"), why("d")), (&Why::Unlabelled, &Why::BadLabel(String::new())));
+}
+
+#[test]
+fn a_label_puts_a_container_into_a_team_and_a_bad_one_makes_it_nobody() {
+    let of = |team: &str| {
+        let team = Some(team.to_owned());
+        roster(&[Container { team, ..container("a", Some("claude"), "10.88.0.2", Some("veth1")) }])
+    };
+    let readers = of("readers");
+    let agent = &readers.members["a"].entry.agent;
+    assert_eq!((agent.as_str(), agent.team()), ("claude", Some("readers")));
+    assert_eq!(of("").strangers["a"].why, Why::BadPolicyLabel(String::new()));
+    // Under another policy it is somebody else.
+    let address = Client::new("10.88.0.2".parse().unwrap());
+    assert_eq!(of("writers").changed_hands(&readers), [address]);
+    assert_eq!(of("readers").changed_hands(&readers), []);
 }
 
 #[test]
