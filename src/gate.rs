@@ -2,6 +2,8 @@
 //! the house. What it needs from the outside it names as two traits; the
 //! edges implement them.
 
+mod edition;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -9,6 +11,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
+pub use self::edition::{Edition, Stage};
 use crate::core::budget::Budgets;
 use crate::core::config::{NameLimits, PolicyMode};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
@@ -262,8 +265,9 @@ fn release(
         generation: *generation,
     };
     let opened = screened.addresses.clone();
-    let Permit { policies, openings, would_deny, .. } = permit;
-    Ok((Answered { policies, screened, ttl, opened, openings, would_deny }, wanted))
+    let Permit { policies, openings, would_deny, valid_for, .. } = permit;
+    let stays = valid_for.is_none();
+    Ok((Answered { policies, screened, ttl, opened, openings, would_deny, stays }, wanted))
 }
 
 impl Question {

@@ -206,6 +206,12 @@ fn nobody_sends_as_another_by_address_hardware_address_or_neighbour_discovery() 
         let mut talk = Conversation::begin(lab, "one", API);
         assert_eq!([neighbour("10.88.0.2"), neighbour("fd88::2")], [hardware(2), hardware(2)]);
 
+        // From its own address it says where another's is.
+        let before = spoofed();
+        lab.within("two", || advertises("fd88::2", &hardware(3)));
+        eventually("it is counted", SOON, || spoofed() > before);
+        assert_eq!(neighbour("fd88::2"), hardware(2), "the host believes it");
+
         // It takes the addresses, and says to everybody where they are now.
         let takes = "
             for file in ipv4/conf/eth0/arp_notify ipv6/conf/eth0/ndisc_notify; do echo 1 > /proc/sys/net/$file; done
@@ -226,6 +232,20 @@ fn nobody_sends_as_another_by_address_hardware_address_or_neighbour_discovery() 
             assert!(talk.goes_on(SECOND), "the other's flow was taken");
         }
     });
+}
+
+/// Tells the gateway in a neighbour advertisement (RFC 4861 section 4.4) that
+/// `address` is at this hardware address now.
+fn advertises(address: &str, hardware: &str) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::RAW, Some(socket2::Protocol::ICMPV6));
+    let socket = socket.unwrap();
+    socket.set_unicast_hops_v6(255).unwrap();
+    let address: std::net::Ipv6Addr = address.parse().unwrap();
+    let hardware: Vec<u8> = hardware.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap()).collect();
+    // Override; its one option is the target's link-layer address.
+    let message = [&[136, 0, 0, 0, 0x20, 0, 0, 0][..], &address.octets(), &[2, 1], &hardware].concat();
+    let gateway: std::net::SocketAddr = "[fd88::1]:0".parse().unwrap();
+    socket.send_to(&message, &gateway.into()).unwrap();
 }
 
 /// Whether a connection to the API from this source address comes about.

@@ -16,7 +16,8 @@ use cedarwall::core::query::{Agent, Client, Protocol, Query};
 use cedarwall::core::rate::Rate;
 use cedarwall::core::screen::Screened;
 use cedarwall::core::time::{Ttl, WallTime};
-use cedarwall::dns::{Answer, Capture, Handler, Hooks, Pass, Settings};
+use cedarwall::dns::{Admission, Answer, Capture, Glance, Handler, Hooks, Pass, Settings};
+use cedarwall::gate::Edition;
 use hickory_proto::op::Message;
 
 /// A client that the wall knows.
@@ -45,6 +46,8 @@ pub fn reply(peer: &str, transport: Transport, deny: DenyAnswer, wire: &[u8], sc
         denials: Arc::new(|_| 7),
         trace: Arc::new(|_| Box::pin(std::future::ready(Traced::Unasked))),
         capture: Capture::nothing(),
+        glance: Arc::new(|| Glance::new(|| true)),
+        edition: Edition::default(),
     };
     let handler = Handler::new(Given(screener), clients(), settings, hooks, Silent);
     let peer: SocketAddr = peer.parse().expect("an address");
@@ -52,7 +55,19 @@ pub fn reply(peer: &str, transport: Transport, deny: DenyAnswer, wire: &[u8], sc
         Transport::Udp => Protocol::Udp,
         Transport::Tcp => Protocol::Tcp,
     };
-    runtime().block_on(handler.answer(Ends::new(protocol, peer, SocketAddr::from(([10, 77, 0, 1], 53))), wire))
+    let local = SocketAddr::from(([10, 77, 0, 1], 53));
+    let answer = runtime().block_on(handler.answer(Ends::new(protocol, peer, local), wire));
+    check_repeated(&handler, peer, transport, wire, answer.as_deref());
+    answer
+}
+
+/// What is given again is what was given, but for a second of its TTL.
+fn check_repeated(handler: &impl Answer, peer: SocketAddr, transport: Transport, wire: &[u8], answer: Option<&[u8]>) {
+    let admission = handler.admit(peer, transport, wire, &mut Glance::new(|| true));
+    let (Admission::Answered(repeated), Some(answer)) = (admission, answer) else { return };
+    let differing = repeated.iter().zip(answer).filter(|(new, old)| new != old);
+    let is_a_second = |(new, old): (&u8, &u8)| *new == (TTL - 1) as u8 && *old == TTL as u8;
+    assert!(repeated.len() == answer.len() && differing.into_iter().all(is_a_second), "{repeated:?} is not {answer:?}");
 }
 
 /// Every address that a message tells, in records of any section.
@@ -72,7 +87,15 @@ impl Pass for Given {
             return Outcome::Empty(Empty { policies, screened, ttl, would_deny: None });
         }
         let opened = screened.addresses.clone();
-        Outcome::Answered(Answered { policies, screened, ttl, opened, openings: Arc::default(), would_deny: None })
+        Outcome::Answered(Answered {
+            policies,
+            screened,
+            ttl,
+            opened,
+            openings: Arc::default(),
+            would_deny: None,
+            stays: true,
+        })
     }
 
     fn decide(&self, query: &Query, _now: WallTime) -> Decision {

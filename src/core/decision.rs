@@ -333,6 +333,8 @@ pub struct Answered {
     pub openings: Arc<[Opening]>,
     /// In audit mode, what would have been said instead.
     pub would_deny: Option<Denial>,
+    /// Whether time alone does not change what was decided.
+    pub stays: bool,
 }
 
 /// A negative answer from upstream (RFC 2308).

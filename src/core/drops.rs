@@ -69,6 +69,9 @@ struct Account {
     /// What the kernel said last, and all it has said.
     last: u64,
     counted: u64,
+    /// What had been counted the time before: by now, the log has told of it
+    /// whatever it is going to tell.
+    settled: u64,
     /// Of all that: what was told, in either way.
     told: u64,
     /// Since when there is something that was not.
@@ -104,12 +107,14 @@ impl Drops {
     }
 
     /// What the kernel has counted by now; whether that is more than before. A
-    /// count that is lower than before began anew.
+    /// count that is lower than before began anew. Between one call and the next
+    /// it is time to [`hear`](Self::hear) of whatever was counted.
     pub fn count(&mut self, counts: impl IntoIterator<Item = (Party, u64)>, now: Moment) -> bool {
         let mut is_more = false;
         for (party, count) in counts {
             let account = self.parties.entry(party).or_default();
             is_more |= count != account.last;
+            account.settled = account.counted;
             account.counted += if count < account.last { count } else { count - account.last };
             account.last = count;
             if account.counted > account.told {
@@ -130,24 +135,26 @@ impl Drops {
         if self.told.is_some_and(|told| now.since(told) < RHYTHM) {
             return None;
         }
-        let is_due = |account: &Account| {
+        let due = |account: &Account| {
             let waiting = account.since.map_or(Duration::ZERO, |since| now.since(since));
-            account.untold() >= MANY || (account.untold() > 0 && waiting >= MINUTE)
+            let untold = account.settled.saturating_sub(account.told);
+            if untold >= MANY || waiting >= MINUTE { untold } else { 0 }
         };
-        let summary = self.busiest(is_due, now)?;
+        let summary = self.busiest(due, now)?;
         self.told = Some(now);
         Some(summary)
     }
 
     /// All that has not been told, before everything ends.
     pub fn rest(&mut self, now: Moment) -> Vec<Summary> {
-        std::iter::from_fn(|| self.busiest(|account| account.untold() > 0, now)).collect()
+        std::iter::from_fn(|| self.busiest(Account::untold, now)).collect()
     }
 
-    fn busiest(&mut self, is_due: impl Fn(&Account) -> bool, now: Moment) -> Option<Summary> {
-        let due = self.parties.iter_mut().filter(|(_, account)| is_due(account));
-        let (party, account) = due.max_by_key(|(_, account)| account.untold())?;
-        let packets = account.untold();
+    /// What is to be told of the party of which that is most.
+    fn busiest(&mut self, to_tell: impl Fn(&Account) -> u64, now: Moment) -> Option<Summary> {
+        let parties = self.parties.iter_mut().map(|(party, account)| (party, to_tell(account), account));
+        let (party, packets, account) =
+            parties.max_by_key(|(_, packets, _)| *packets).filter(|(_, packets, _)| *packets > 0)?;
         account.told += packets;
         let over = account.since.take().map_or(Duration::ZERO, |since| now.since(since));
         let candidates = std::mem::take(&mut account.candidates);
@@ -213,6 +220,7 @@ mod tests {
         assert!(drops.hear(party, way(2, 7, 80), at(7_000)), "another port is another place");
         drops.count([(party, 1_005)], at(8_000));
         assert_eq!(drops.due(at(8_000)), None, "a few wait");
+        drops.count([(party, 1_005)], at(68_000));
         let summary = drops.due(at(68_000)).unwrap();
         assert_eq!((summary.packets, summary.most), (3, Some(way(2, 7, 443))));
         assert_eq!(drops.rest(at(68_000)), []);
@@ -240,6 +248,17 @@ mod tests {
         sum += drops.rest(at(10_000)).iter().map(|summary| summary.packets).sum::<u64>();
         assert_eq!(single + sum, 10_000_000);
         assert!(drops.hear(party, way(2, 8, 443), at(12_000)), "it is over");
+    }
+
+    #[test]
+    fn what_the_log_tells_only_after_it_was_counted_is_told_once() {
+        let (mut drops, party) = (Drops::default(), Party::Others);
+        drops.count([(party, 30)], at(0));
+        assert_eq!(drops.due(at(0)), None, "the log may still tell of them");
+        assert!((1..=3).all(|port| drops.hear(party, way(2, 7, port), at(100))));
+        drops.count([(party, 30)], at(1_000));
+        assert_eq!(drops.due(at(1_000)).map(|summary| summary.packets), Some(27));
+        assert_eq!(drops.rest(at(1_000)), []);
     }
 
     #[test]
@@ -274,15 +293,23 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_told_is_what_the_kernel_counted(
-            steps in prop::collection::vec((0..3_000_u64, 0..3_u8, 0..30_u16, 1..40_u64), 1..80),
+            steps in prop::collection::vec((0..3_000_u64, 0..3_u8, 0..30_u16, 1..40_u64, any::<bool>()), 1..80),
         ) {
             let mut drops = Drops::default();
             let (mut now, mut told) = (0, 0);
             let mut counts: BTreeMap<Party, u64> = BTreeMap::new();
-            for (step, from, port, packets) in steps {
+            let mut late = None;
+            for (step, from, port, packets, is_late) in steps {
                 now += step;
                 let party = Party::Client(client(from));
-                told += u64::from(drops.hear(party, way(from, 7, port), at(now)));
+                let way = way(from, 7, port);
+                // The log tells at once, or after the next count.
+                told += late.take().map_or(0, |(party, way)| u64::from(drops.hear(party, way, at(now))));
+                if is_late {
+                    late = Some((party, way));
+                } else {
+                    told += u64::from(drops.hear(party, way, at(now)));
+                }
                 *counts.entry(party).or_default() += packets;
                 drops.count(counts.clone(), at(now));
                 told += drops.due(at(now)).map_or(0, |summary| summary.packets);

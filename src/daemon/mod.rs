@@ -63,8 +63,8 @@ use crate::core::problem::Problem;
 use crate::core::process::Ends;
 use crate::core::screen::Rules;
 use crate::core::time::{Ttl, WallTime};
-use crate::dns::{self, Capture, Forwarder, Handler, Hooks, Listeners, Settings, Sinkhole};
-use crate::gate::{Gate, InForce};
+use crate::dns::{self, Capture, Forwarder, Glance, Handler, Hooks, Listeners, Settings, Sinkhole};
+use crate::gate::{Edition, Gate, InForce};
 use crate::journal::{self, Journal};
 use crate::nft::conntrack::Originals;
 use crate::nft::firewall::{Firewall, Setup};
@@ -151,6 +151,7 @@ async fn stand(
     journal.report(policy_event(config, &loaded));
 
     let protect = config.wall.protect && protect::is_possible();
+    let edition = Edition::default();
     let (rules, agents) =
         watch::channel(config.docker.as_ref().map(|docker| docker.agents.clone()).unwrap_or_default());
     let (engine, roster) = match config.docker.clone() {
@@ -172,6 +173,7 @@ async fn stand(
         mode: config.wall.mode.clone(),
         protect,
         members: nft::members::of(config, containers.known()),
+        edition: edition.clone(),
     };
     let identities = Arc::new(Identities::new(containers.known().entries().chain(&config.clients)));
     let clients = Clients::new(Arc::clone(&identities));
@@ -199,6 +201,8 @@ async fn stand(
         denials: Arc::new(move |client| denials.denied_to(client)),
         trace: tracing_queries(Arc::clone(&tracer)),
         capture: capture(config),
+        glance: glance(firewall.clone()),
+        edition: edition.clone(),
     };
     let handler = Handler::new(gate, clients.clone(), Settings::from(&config.dns), hooks, witness.clone());
     let hooks = packet_hooks(tracer, handler.sinkhole(), config.wall.mode.is_sidecar());
@@ -218,6 +222,7 @@ async fn stand(
         journal: Arc::clone(journal),
         service: service.clone(),
         containers,
+        edition,
     };
     let present = Present::first(config, policy, fingerprint);
     let (mut reloader, reloading) = Reloader::new(file.to_owned(), present, parts);
@@ -266,6 +271,17 @@ async fn stand(
 /// Who asks, for the handler.
 fn tracing_queries(tracer: Arc<Tracer>) -> Arc<dyn Fn(Ends) -> dns::Tracing + Send + Sync> {
     Arc::new(move |ends| Box::pin(tracer.trace(ends)))
+}
+
+/// Each listener's look at the kernel.
+fn glance(firewall: Firewall) -> Arc<dyn Fn() -> Glance + Send + Sync> {
+    Arc::new(move || match firewall.lookout() {
+        Ok(mut lookout) => Glance::new(move || lookout.holds()),
+        Err(error) => {
+            tracing::warn!("each question takes the long way, as nftables cannot be looked at otherwise: {error}");
+            Glance::blind()
+        }
+    })
 }
 
 /// Where what is captured was sent, as the kernel knows.

@@ -33,7 +33,7 @@ use crate::core::judge::judge;
 use crate::core::ledger::revision::Verdict;
 use crate::core::policy::Policy;
 use crate::dns::{Forwarder, Settings, Sinkhole};
-use crate::gate::InForce;
+use crate::gate::{Edition, InForce};
 use crate::journal::Journal;
 use crate::nft::firewall::{Closed, Firewall};
 use crate::{host, nft};
@@ -56,6 +56,7 @@ pub(super) struct Parts {
     pub(super) journal: Arc<Journal>,
     pub(super) service: ServiceManager,
     pub(super) containers: Containers,
+    pub(super) edition: Edition,
 }
 
 /// The task that reads configuration and policy again when it is told to or
@@ -277,7 +278,7 @@ impl Reloader {
 
     /// What each part goes by, other than the law.
     fn replace_parts(&self, former: &Config, config: &Config) {
-        let Parts { forwarder, answering, .. } = &self.parts;
+        let Parts { forwarder, answering, edition, .. } = &self.parts;
         let asks_as_before = former.dns.upstream == config.dns.upstream
             && former.dns.upstream_timeout == config.dns.upstream_timeout
             && former.dns.cache_entries == config.dns.cache_entries;
@@ -286,11 +287,12 @@ impl Reloader {
             forwarder.replace(&config.dns, screening(config));
         }
         answering.store(Arc::new(Settings::from(&config.dns)));
+        edition.turn();
     }
 
     /// Policy, clients and ranges: from here on, queries are judged by them.
     pub(super) fn replace_law(&self, config: &Config, policy: Arc<Policy>) -> Arc<InForce> {
-        let Parts { in_force, clients, background, .. } = &self.parts;
+        let Parts { in_force, clients, background, edition, .. } = &self.parts;
         // What the configuration says of an address counts.
         let entries = self.parts.containers.known().entries().chain(&config.clients);
         let identities = Arc::new(Identities::new(entries));
@@ -303,6 +305,7 @@ impl Reloader {
         });
         let former = in_force.swap(Arc::clone(&now));
         clients.replace(identities);
+        edition.turn();
         tokio::spawn(let_go(former, background.clone()));
         now
     }

@@ -25,11 +25,16 @@ impl Capture {
         Self::new(Vec::new(), Arc::new(Some))
     }
 
+    /// Whether what arrives there was captured.
+    pub(super) fn arrives_at(&self, local: SocketAddr) -> bool {
+        self.arrivals.contains(&local)
+    }
+
     /// Both ends as the client has them, and the resolver that it meant, if it
     /// did not mean the wall. `None` where the kernel has forgotten the flow: an
     /// answer would come from an address that the client never asked.
     pub(super) fn sent(&self, ends: Ends) -> Option<(Ends, Option<IpAddr>)> {
-        if !self.arrivals.contains(&ends.server) {
+        if !self.arrives_at(ends.server) {
             return Some((ends, None));
         }
         (self.sent)(ends).map(|sent| (sent, Some(sent.server.ip())))

@@ -1,40 +1,37 @@
 //! The handler: from a client's message to the gate and back. The only place
 //! that chooses response codes and extended errors.
 
+mod hooks;
+mod settings;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::{Instant, timeout};
 
+pub use self::hooks::{Hooks, Tracing};
+pub use self::settings::Settings;
 use super::answer::{self, ExtendedError, Rcode, Reply};
 use super::caps::{Caps, Pace};
-use super::capture::Capture;
 use super::limits::{Full, Quota};
+use super::repeat::{Occasion, Repeats};
 use super::request::{Request, Unreadable};
 use super::sinkhole::{Sinkhole, Swallowed};
-use super::{Admission, Answer};
+use super::{Admission, Answer, Glance};
 use crate::clients::Clients;
 use crate::core::cap::{Cap, Party};
-use crate::core::config::{DenyAnswer, Dns, Transport};
+use crate::core::config::{DenyAnswer, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
-use crate::core::name::Name;
 use crate::core::process::{Ends, Traced};
 use crate::core::query::{Client, Protocol, Query, RecordKind};
-use crate::core::rate::Rate;
 use crate::core::screen::{Encoded, Negative};
 use crate::core::search;
 use crate::core::sinkhole;
 use crate::core::time::{Ttl, WallTime};
 use crate::gate::{Gate, Open, Resolve};
-
-/// How much longer than the upstream servers the whole journey may take: the
-/// kernel's share.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(2);
 
 const CLASS_IN: u16 = 1;
 const CLASS_CHAOS: u16 = 3;
@@ -64,56 +61,6 @@ impl<U: Resolve + 'static, F: Open + 'static> Pass for Gate<U, F> {
     }
 }
 
-/// What of the configuration concerns the handler.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// What a denied name gets.
-    pub deny: DenyAnswer,
-    /// How long a client may remember a denial.
-    pub deny_ttl: Ttl,
-    /// Queries in flight at once.
-    pub max_in_flight: usize,
-    /// Queries in flight at once of one client.
-    pub in_flight_per_client: usize,
-    /// How fast one client may ask.
-    pub rate: Rate,
-    /// How long one query may take before it fails.
-    pub patience: Duration,
-    /// The clients' search suffixes.
-    pub search: Arc<[Name]>,
-}
-
-impl From<&Dns> for Settings {
-    fn from(dns: &Dns) -> Self {
-        Self {
-            deny: dns.deny,
-            deny_ttl: Ttl::within(dns.deny_ttl),
-            max_in_flight: dns.max_in_flight,
-            in_flight_per_client: dns.in_flight_per_client,
-            rate: Rate { per_second: dns.queries_per_second, burst: dns.burst },
-            patience: dns.upstream_timeout + KERNEL_PATIENCE,
-            search: Arc::clone(&dns.search),
-        }
-    }
-}
-
-/// What the handler asks of the rest of the daemon.
-#[derive(Clone)]
-pub struct Hooks {
-    /// The wall clock.
-    pub now: fn() -> WallTime,
-    /// How often a client was denied, for `denied.cedarwall. CH TXT`.
-    pub denials: Arc<dyn Fn(Client) -> u64 + Send + Sync>,
-    /// Which process holds the client's end, for the event of a denial, which
-    /// is held until this says so or gives up.
-    pub trace: Arc<dyn Fn(Ends) -> Tracing + Send + Sync>,
-    /// Where a client had sent what was captured.
-    pub capture: Capture,
-}
-
-/// Somebody is looking for a process.
-pub type Tracing = Pin<Box<dyn Future<Output = Traced> + Send>>;
-
 /// Answers messages.
 pub struct Handler<G, R> {
     gate: G,
@@ -124,6 +71,7 @@ pub struct Handler<G, R> {
     in_flight: Arc<Quota>,
     caps: Caps,
     sinkhole: Sinkhole,
+    repeats: Repeats,
 }
 
 impl<G: Pass, R: Report> Handler<G, R> {
@@ -133,7 +81,8 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let caps = Caps::new(settings.rate);
         let settings = Arc::new(ArcSwap::from_pointee(settings));
         let sinkhole = Sinkhole::new(clients.clone());
-        Self { gate, clients, settings, hooks, report, in_flight, caps, sinkhole }
+        let repeats = Repeats::new(hooks.edition.clone());
+        Self { gate, clients, settings, hooks, report, in_flight, caps, sinkhole, repeats }
     }
 
     /// What it goes by. Stored anew, it holds for the next query; the cap on
@@ -147,7 +96,14 @@ impl<G: Pass, R: Report> Handler<G, R> {
         self.sinkhole.clone()
     }
 
-    async fn respond(&self, request: &Request<'_>, reply: Reply<'_>, ends: Ends, resolver: Option<IpAddr>) -> Vec<u8> {
+    async fn respond(
+        &self,
+        request: &Request<'_>,
+        reply: Reply<'_>,
+        ends: Ends,
+        resolver: Option<IpAddr>,
+        occasion: Option<Occasion>,
+    ) -> Vec<u8> {
         let started = Instant::now();
         let client = Client::new(ends.client.ip());
         if request.edns.is_some_and(|edns| edns.version > 0) {
@@ -211,7 +167,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             };
         }
         match timeout(self.settings.load().patience, self.gate.pass(&query, now)).await {
-            Ok(Outcome::Answered(answered)) => self.answered(reply, subject, &query, answered, started),
+            Ok(Outcome::Answered(answered)) => self.answered(reply, subject, &query, answered, started, occasion),
             Ok(Outcome::Empty(empty)) => self.empty(reply, subject, &query, empty, started),
             Ok(Outcome::Denied(denial)) => {
                 let is_whole_name = self.denies_the_whole_name(&query, &denial, now);
@@ -231,25 +187,32 @@ impl<G: Pass, R: Report> Handler<G, R> {
         query: &Query,
         answered: Answered,
         started: Instant,
+        occasion: Option<Occasion>,
     ) -> Vec<u8> {
-        let Answered { policies, screened, ttl, opened, openings, would_deny } = answered;
+        let Answered { policies, screened, ttl, opened, openings, would_deny, stays } = answered;
         let Ok(encoded) = answer::encode(&query.name, query.kind, &screened) else {
             return self.failed(reply, subject, Failure::UpstreamUnusable, started);
         };
         let wire = reply.with(encoded, ttl, Rcode::NoError, None);
         let removed = screened.removed.clone();
-        let (ttl, micros) = (ttl.as_secs(), micros_since(started));
+        let (seconds, micros) = (ttl.as_secs(), micros_since(started));
         let subject = self.marked(subject, would_deny.as_ref());
-        self.report.report(Event::QueryAnswered {
+        let may_repeat = stays && would_deny.is_none();
+        let event = Event::QueryAnswered {
             subject,
             policies,
             opened,
             openings,
             removed,
-            ttl,
+            ttl: seconds,
             micros,
             would_deny,
-        });
+            times: 1,
+        };
+        if let Some(occasion) = occasion.filter(|_| may_repeat) {
+            self.repeats.keep(&occasion, (&wire, &encoded.ttl_offsets), ttl, event.clone(), Instant::now());
+        }
+        self.report.report(event);
         wire
     }
 
@@ -478,13 +441,15 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
         match Request::parse(wire) {
             Ok(request) => {
                 let reply = Reply::to(&request, transport);
-                Some(self.respond(&request, reply, ends, resolver).await)
+                let may_repeat = transport == Transport::Udp && resolver.is_none();
+                let occasion = if may_repeat { self.repeats.occasion(ends.client, wire) } else { None };
+                Some(self.respond(&request, reply, ends, resolver, occasion).await)
             }
             Err(unreadable) => unreadable_reply(&unreadable),
         }
     }
 
-    fn admit(&self, peer: SocketAddr, transport: Transport, wire: &[u8]) -> Admission {
+    fn admit(&self, peer: SocketAddr, transport: Transport, wire: &[u8], glance: &mut Glance) -> Admission {
         match self.caps.pace(self.counted_as(peer)) {
             Pace::Fair => {}
             Pace::TooFast => {
@@ -496,10 +461,21 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
                 return Admission::Ignored;
             }
         }
+        if transport == Transport::Udp
+            && let Some((reply, event)) = self.repeats.repeat(peer, wire, glance, Instant::now())
+        {
+            event.into_iter().for_each(|event| self.report.report(event));
+            return Admission::Answered(reply);
+        }
         match Request::parse(wire) {
             Ok(_) => Admission::Serve,
             Err(unreadable) => unreadable_reply(&unreadable).map_or(Admission::Ignored, Admission::Answered),
         }
+    }
+
+    fn glance(&self, local: SocketAddr) -> Glance {
+        // Where a captured question was sent has to be looked up each time.
+        if self.hooks.capture.arrives_at(local) { Glance::blind() } else { (self.hooks.glance)() }
     }
 
     fn reached(&self, cap: Cap, peer: SocketAddr) {
@@ -510,6 +486,7 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
         for reached in self.caps.round() {
             self.report.report(Event::CapReached(reached));
         }
+        self.repeats.round(Instant::now()).into_iter().for_each(|event| self.report.report(event));
     }
 
     fn counted_as(&self, peer: SocketAddr) -> Client {
@@ -540,5 +517,7 @@ mod extended {
     pub(super) const NETWORK_ERROR: u16 = 23;
 }
 
+#[cfg(test)]
+mod repeated;
 #[cfg(test)]
 mod tests;

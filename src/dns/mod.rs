@@ -4,14 +4,17 @@
 mod answer;
 mod caps;
 mod capture;
+mod glance;
 mod handler;
 mod limits;
 mod listener;
+mod repeat;
 mod request;
 mod sinkhole;
 mod upstream;
 
 pub use capture::Capture;
+pub use glance::Glance;
 pub use handler::{Handler, Hooks, Pass, Settings, Tracing};
 pub use listener::{BindError, Limits, Listeners};
 pub use sinkhole::Sinkhole;
@@ -33,7 +36,13 @@ pub trait Answer: Send + Sync + 'static {
     /// What becomes of a message before anything is spent on it: no task, and
     /// no memory but that of a small answer, and of those only a few a second
     /// for each client.
-    fn admit(&self, peer: SocketAddr, transport: Transport, wire: &[u8]) -> Admission;
+    ///
+    /// A question over UDP has its answer at once if it had it a moment ago and
+    /// a [`Glance`] shows that nothing has changed.
+    fn admit(&self, peer: SocketAddr, transport: Transport, wire: &[u8], glance: &mut Glance) -> Admission;
+
+    /// The look at the kernel of a listener at `local`, for its own use.
+    fn glance(&self, local: SocketAddr) -> Glance;
 
     /// Counts that `peer` met `cap`.
     fn reached(&self, cap: Cap, peer: SocketAddr);

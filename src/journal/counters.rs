@@ -94,6 +94,12 @@ struct CapLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct AgentLabel(Option<Agent>);
 
+impl From<&Option<Agent>> for AgentLabel {
+    fn from(agent: &Option<Agent>) -> Self {
+        Self(agent.as_ref().map(Agent::without_team))
+    }
+}
+
 impl EncodeLabelValue for AgentLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         self.0.as_ref().map_or("(unknown)", Agent::as_str).encode(encoder)
@@ -163,9 +169,9 @@ impl Counters {
     /// Counts `event`.
     pub(super) fn count(&self, event: &Event) {
         match event {
-            Event::QueryAnswered { subject, micros, would_deny, .. } => {
-                self.answered.inc();
-                self.observe(*micros);
+            Event::QueryAnswered { subject, micros, would_deny, times, .. } => {
+                self.answered.inc_by(*times);
+                (0..*times).for_each(|_| self.observe(*micros));
                 self.count_audited(subject, would_deny.as_ref());
             }
             Event::QueryEmpty { subject, micros, would_deny, .. } => {
@@ -176,7 +182,7 @@ impl Counters {
             Event::QueryDenied { subject: Subject { search: true, .. }, .. } => _ = self.denied_search.inc(),
             Event::QueryDenied { subject, denial, .. } => {
                 self.denied.inc();
-                let labels = DeniedLabels { agent: AgentLabel(subject.agent.clone()), reason: denial.reason.code() };
+                let labels = DeniedLabels { agent: AgentLabel::from(&subject.agent), reason: denial.reason.code() };
                 self.denials.get_or_create_owned(&labels).inc();
             }
             Event::QueryFailed { failure, micros, .. } => {
@@ -221,7 +227,7 @@ impl Counters {
     fn count_audited(&self, subject: &Subject, would_deny: Option<&Denial>) {
         let Some(denial) = would_deny.filter(|_| !subject.search) else { return };
         self.would_deny_in_all.inc();
-        let labels = DeniedLabels { agent: AgentLabel(subject.agent.clone()), reason: denial.reason.code() };
+        let labels = DeniedLabels { agent: AgentLabel::from(&subject.agent), reason: denial.reason.code() };
         self.would_deny.get_or_create_owned(&labels).inc();
     }
 

@@ -103,11 +103,12 @@ impl DenialTable {
         if is_known && (self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&subject.client)) {
             *self.clients.entry(subject.client).or_default() += 1;
         }
-        if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&subject.agent) {
+        let agent = subject.agent.as_ref().map(Agent::without_team);
+        if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&agent) {
             self.other += 1;
             return;
         }
-        let agent = self.agents.entry(subject.agent.clone()).or_default();
+        let agent = self.agents.entry(agent).or_default();
         *agent.by_reason.entry(denial.reason).or_default() += 1;
 
         if !agent.names.contains_key(&subject.name) {
@@ -199,6 +200,17 @@ mod tests {
         assert_eq!(denials.names.iter().map(|row| row.count).sum::<u64>() + denials.other, 1_000_000);
         assert_eq!(table.clients.values().sum::<u64>(), 500_000);
         assert_eq!(table.of_client(subject(1).client), 0, "strangers are told of together");
+    }
+
+    #[test]
+    fn one_agent_is_one_in_whatever_team_it_asks() {
+        let (mut table, denial) = (DenialTable::default(), Denial::by_default(Reason::NotPermitted));
+        let readers = subject(2).agent.map(|agent| agent.in_team("readers").unwrap());
+        table.add(&subject(2), &denial, Timestamp::MIN);
+        table.add(&Subject { agent: readers, ..subject(2) }, &denial, Timestamp::MIN);
+        let Denials { names, totals, .. } = table.snapshot();
+        assert_eq!((names.len(), names[0].count), (1, 2));
+        assert_eq!((totals.len(), totals[0].count), (1, 2));
     }
 
     #[test]

@@ -46,13 +46,14 @@ pub(super) struct Spoken<'a>(pub(super) &'a Event);
 impl fmt::Display for Spoken<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, would_deny, .. } => {
+            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, would_deny, times, .. } => {
                 write!(formatter, "answered {}", Asked(subject))?;
                 listed(formatter, " = ", opened.iter())?;
                 listed(formatter, " on ", openings.iter())?;
                 write!(formatter, " for {ttl}s")?;
                 listed(formatter, ", without ", removed.iter())?;
                 by(formatter, policies)?;
+                listed(formatter, ", times: ", Some(times).filter(|times| **times > 1).into_iter())?;
                 listed(formatter, "; would deny: ", would_deny.iter())
             }
             Event::QueryEmpty { subject, policies, no_such_name, would_deny, .. } => {

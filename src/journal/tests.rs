@@ -184,6 +184,24 @@ fn the_metrics_name_every_outcome_before_it_happens() {
 }
 
 #[test]
+fn an_agent_has_one_series_in_whatever_team_it_asks() {
+    let journal = Journal::start(None, 16).unwrap();
+    for team in [None, Some("readers"), Some("writers")] {
+        let mut event = denied(Some("claude"), "telemetry.example.com");
+        if let (Event::QueryDenied { subject: Subject { agent: Some(agent), .. }, .. }, Some(team)) = (&mut event, team)
+        {
+            *agent = agent.in_team(team).unwrap();
+        }
+        journal.report(event);
+    }
+    let mut text = String::new();
+    journal.encode_metrics(&mut text);
+    let series: Vec<_> =
+        text.lines().filter(|line| line.starts_with("cedarwall_denied_total{agent=\"claude\"")).collect();
+    assert_eq!(series, ["cedarwall_denied_total{agent=\"claude\",reason=\"forbidden\"} 3"]);
+}
+
+#[test]
 fn a_journal_that_cannot_be_written_says_which_file() {
     let error = Journal::open(Some((Path::new("/proc/cedarwall/events.jsonl"), ONE_FILE))).unwrap_err().to_string();
     assert!(error.contains("/proc/cedarwall/events.jsonl") && error.contains("[journal]"), "{error}");

@@ -14,6 +14,7 @@ mod turns;
 mod unexplained;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
@@ -27,6 +28,7 @@ pub use self::unexplained::Suspects;
 use super::Error;
 use super::adopt::Adopted;
 use super::install::Snapshot;
+use super::lookout::{Known, Lookout};
 use super::members::Member;
 use super::watch::Watch;
 use crate::core::config::{LeaseSettings, Mode, PolicyMode, TableName};
@@ -36,7 +38,7 @@ use crate::core::lease::{Generation, Key, Opened, Refusal, StaticGrant, Statics,
 use crate::core::ledger::revision::{Holding, Verdict};
 use crate::core::name::Name;
 use crate::core::query::Client;
-use crate::gate::Open;
+use crate::gate::{Edition, Open};
 
 /// How long a query waits for the kernel.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -49,6 +51,8 @@ const ROUND: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Firewall {
     requests: mpsc::Sender<Request>,
+    table: TableName,
+    known: Known,
 }
 
 /// What the firewall needs to know to begin.
@@ -68,6 +72,8 @@ pub struct Setup {
     pub protect: bool,
     /// Who the ruleset says is behind the wall.
     pub members: BTreeSet<Member>,
+    /// Is turned before anything is closed before its time.
+    pub edition: Edition,
 }
 
 #[derive(Debug)]
@@ -148,7 +154,8 @@ impl Firewall {
     /// When the kernel gives no socket or no thread.
     pub fn start(setup: Setup, adopted: Adopted, journal: impl Report + 'static) -> Result<Self, Error> {
         let (requests, queue) = mpsc::channel(QUEUE);
-        let mut keeper = Keeper::new(setup, adopted, Box::new(journal))?;
+        let (table, known) = (setup.table.clone(), Known::nothing());
+        let mut keeper = Keeper::new(setup, adopted, known.clone(), Box::new(journal))?;
         thread::Builder::new().name("firewall".into()).spawn(move || keeper.run(queue))?;
         // A weak handle: when nobody can ask any more, both threads end.
         let round = requests.downgrade();
@@ -162,12 +169,20 @@ impl Firewall {
                 watch.wait(ROUND);
             }
         })?;
-        Ok(Self { requests })
+        Ok(Self { requests, table, known })
     }
 
     /// Whether the thread still takes requests. Without it nothing opens.
     pub fn is_standing(&self) -> bool {
         !self.requests.is_closed()
+    }
+
+    /// A look at the kernel that does not take the thread's time.
+    ///
+    /// # Errors
+    /// When the kernel gives no socket.
+    pub fn lookout(&self) -> io::Result<Lookout> {
+        Lookout::open(self.table.clone(), self.known.clone())
     }
 
     /// Opens the addresses that the policy names itself: `wanted` replaces all

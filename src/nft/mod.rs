@@ -20,6 +20,7 @@ pub mod firewall;
 pub mod inspect;
 pub mod install;
 pub mod listing;
+mod lookout;
 pub mod members;
 pub mod memory;
 pub mod nflog;

@@ -23,6 +23,13 @@ struct Line {
     policies: Vec<String>,
     #[serde(default)]
     search: bool,
+    /// How many questions it tells of.
+    #[serde(default = "once")]
+    times: u64,
+}
+
+const fn once() -> u64 {
+    1
 }
 
 /// The summary of one run.
@@ -53,7 +60,7 @@ impl Summary {
     fn count(&mut self, line: Line) {
         let add = |counts: &mut BTreeMap<String, u64>, name| {
             let times: &mut u64 = counts.entry(name).or_default();
-            *times = times.saturating_add(1);
+            *times = times.saturating_add(line.times);
         };
         match line.event.as_str() {
             "query.answered" | "query.empty" => add(&mut self.answered, line.name),

@@ -7,7 +7,7 @@ use cedarwall::core::config::{Config, TableName};
 use cedarwall::core::event::{Event, Report};
 use cedarwall::core::lease::{Opened, Refusal, Statics, Wanted};
 use cedarwall::core::roster::Roster;
-use cedarwall::gate::Open;
+use cedarwall::gate::{Edition, Open};
 use cedarwall::nft::adopt::Adopted;
 use cedarwall::nft::firewall::{Closed, Firewall, Setup};
 use cedarwall::nft::ruleset::{self, Identity};
@@ -51,8 +51,17 @@ impl Room {
         let members = members::of(&config, &Roster::default());
         let table = TableName::default();
         let loaded = install::install(&table, &ruleset).expect("rules");
-        let setup =
-            Setup { table, ruleset, loaded, settings: config.lease, mode: config.wall.mode, protect: false, members };
+        let edition = Edition::default();
+        let setup = Setup {
+            table,
+            ruleset,
+            loaded,
+            settings: config.lease,
+            mode: config.wall.mode,
+            protect: false,
+            members,
+            edition,
+        };
         let heard = Heard::default();
         let adopted = Adopted::nothing(setup.settings);
         let firewall = Firewall::start(setup, adopted, heard.clone()).expect("a firewall");

@@ -2,6 +2,7 @@
 //! reading of TOML into them.
 
 mod change;
+mod docker;
 mod nameservers;
 mod parse;
 
@@ -13,11 +14,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use wildmatch::WildMatch;
 
 use super::name::Name;
 use super::query::{Agent, Client};
 pub use change::Step;
+pub use docker::{Docker, DockerAgent};
 pub use nameservers::nameservers;
 
 /// Where Docker's engine listens unless configuration says otherwise.
@@ -360,37 +361,6 @@ pub struct ClientEntry {
     pub addresses: Arc<[Client]>,
     /// The principal.
     pub agent: Agent,
-}
-
-/// `[docker]`: the engine that is asked which container has which address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Docker {
-    /// Its Unix socket.
-    pub socket: PathBuf,
-    /// The bridges whose ports its containers have.
-    pub bridges: Vec<InterfaceName>,
-    /// As whom containers without a label act, in order.
-    pub agents: Vec<DockerAgent>,
-}
-
-/// `[[docker.agent]]`: as whom some containers act.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerAgent {
-    /// Those on this network; on any where there is none.
-    pub network: Option<String>,
-    /// Those whose name is like this, `*` for any characters; of any name where
-    /// there is none.
-    pub name: Option<String>,
-    /// The principal.
-    pub agent: Agent,
-}
-
-impl DockerAgent {
-    /// Whether it speaks of a container of this `name` on these `networks`.
-    pub fn fits<'a>(&self, name: &str, mut networks: impl Iterator<Item = &'a str>) -> bool {
-        self.network.as_ref().is_none_or(|wanted| networks.any(|network| network == wanted))
-            && self.name.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(name))
-    }
 }
 
 /// `[control]`: how an operator reaches the daemon.

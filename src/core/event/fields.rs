@@ -84,6 +84,8 @@ pub(super) struct Fields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     would_deny: Option<WouldDeny<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sinkhole: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<&'a Process>,
@@ -215,16 +217,19 @@ impl<'a> From<&'a Event> for Fields<'a> {
     fn from(event: &'a Event) -> Self {
         let code = event.code();
         match event {
-            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, micros, would_deny } => Self {
-                policies: Some(policies),
-                opened: Some(opened),
-                ports: Some(openings.iter().map(Opening::to_string).collect()),
-                removed: (!removed.is_empty()).then_some(removed),
-                ttl: Some(*ttl),
-                micros: Some(*micros),
-                would_deny: would_deny.as_ref().map(WouldDeny::from),
-                ..Self::about(code, subject)
-            },
+            Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, micros, would_deny, times } => {
+                Self {
+                    times: (*times > 1).then_some(*times),
+                    policies: Some(policies),
+                    opened: Some(opened),
+                    ports: Some(openings.iter().map(Opening::to_string).collect()),
+                    removed: (!removed.is_empty()).then_some(removed),
+                    ttl: Some(*ttl),
+                    micros: Some(*micros),
+                    would_deny: would_deny.as_ref().map(WouldDeny::from),
+                    ..Self::about(code, subject)
+                }
+            }
             Event::QueryEmpty { subject, policies, no_such_name, micros, would_deny } => Self {
                 would_deny: would_deny.as_ref().map(WouldDeny::from),
                 policies: Some(policies),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::core::cap::{Cap, Party};
+use crate::core::decision::Reason;
 use crate::core::process::{Process, Untraced};
 use crate::core::query::{Port, PortRange, Protocol};
 
@@ -57,6 +58,7 @@ pub(crate) fn all() -> Vec<Event> {
             ttl: 60,
             micros: 433,
             would_deny: would_deny.clone(),
+            times: 2,
         },
         Event::QueryEmpty {
             subject: subject("old.example.com"),

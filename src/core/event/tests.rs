@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::samples;
 use super::*;
 use crate::core::cap::Cap;
+use crate::core::decision::Reason;
 use crate::core::process::Untraced;
 
 const REFERENCE: &str = include_str!("../../../docs/EVENTS.md");

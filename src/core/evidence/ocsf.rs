@@ -72,6 +72,7 @@ impl Mapping {
         }
         self.move_to("reason", "status_detail");
         self.move_to("count", "count");
+        self.move_to("times", "count");
         self.move_to("duration", "duration");
         self.policy();
         self.actor();

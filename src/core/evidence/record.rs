@@ -33,6 +33,7 @@ pub struct Record {
     pub ports: Vec<String>,
     pub ttl: Option<u32>,
     pub micros: Option<u64>,
+    pub times: Option<u64>,
     pub no_such_name: Option<bool>,
     pub sinkhole: Option<IpAddr>,
     pub process: Option<Process>,

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::super::decision::Reason;
-use super::super::query::{Agent, Port, RecordKind};
+use super::super::query::{Port, RecordKind};
 use super::plain::listed;
-use super::wanted::{Wanted, usable_name};
+use super::wanted::{Wanted, usable_agent, usable_name};
 
 /// The port that is assumed where a journal tells none.
 pub const ASSUMED: u16 = 443;
@@ -42,8 +42,10 @@ impl Remedy {
         if let Some(what) = obstacle(reason, policies) {
             return Self::Other { what };
         }
-        let Some(agent) = agent.and_then(|agent| Agent::parse(agent).ok()) else {
-            return Self::Other { what: "a [[client]] in the configuration that says which agent this is".into() };
+        let Some(agent) = agent.and_then(usable_agent) else {
+            return Self::Other {
+                what: "a [[client]] in the configuration with an agent that a policy can name".into(),
+            };
         };
         let Some(name) = usable_name(hostname) else {
             return Self::Other { what: "another name: no policy can name this one".into() };

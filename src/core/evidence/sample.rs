@@ -106,6 +106,7 @@ pub fn answered(agent: &str, name: &str, port: u16, would_deny: Option<Denial>) 
         ttl: 60,
         micros: 800,
         would_deny,
+        times: 1,
     }
 }
 

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::remedy::{ASSUMED, obstacle};
 use super::tally::Tally;
-use super::wanted::{Wanted, registrable, usable_name};
+use super::wanted::{Wanted, registrable, usable_agent, usable_name};
 use crate::core::config::CatchAllForbid;
 use crate::core::name::Name;
 use crate::core::policy::{Policy, Sources, format};
@@ -146,7 +146,7 @@ impl Suggestions {
     }
 
     fn add_refusal(&mut self, record: &Record, refusal: Refusal<'_>) {
-        let agent = record.agent.as_deref().and_then(|agent| Agent::parse(agent).ok());
+        let agent = record.agent.as_deref().and_then(usable_agent);
         let name = usable_name(refusal.hostname);
         if !self.is_chosen(agent.as_ref(), name.as_ref()) {
             return;
@@ -181,7 +181,7 @@ impl Suggestions {
                 self.leave_out(
                     record,
                     refusal.hostname,
-                    "the configuration does not say which agent this is".to_owned(),
+                    "the configuration names no agent for it that a policy can name".to_owned(),
                 );
             }
             (_, _, Some(takes)) => self.leave_out(record, refusal.hostname, format!("it takes {takes}")),
@@ -192,7 +192,7 @@ impl Suggestions {
     /// and not suggested: an address that nobody asked for is opened for good
     /// by a policy that names it.
     fn add_dropped(&mut self, record: &Record) {
-        let agent = record.agent.as_deref().and_then(|agent| Agent::parse(agent).ok());
+        let agent = record.agent.as_deref().and_then(usable_agent);
         let name = record.hostnames.first().and_then(|hostname| usable_name(hostname));
         let (Some(agent), Some(address), Some(port)) = (agent, record.address, record.port.and_then(Port::new)) else {
             return;
@@ -237,7 +237,7 @@ impl Suggestions {
             "traffic.counted" | "packet.dropped" => record.hostnames.first(),
             _ => return,
         };
-        let Some(agent) = record.agent.as_deref().and_then(|agent| Agent::parse(agent).ok()) else { return };
+        let Some(agent) = record.agent.as_deref().and_then(usable_agent) else { return };
         let Some(name) = hostname.and_then(|hostname| usable_name(hostname)) else { return };
         let Some(port) = record.port.and_then(Port::new) else { return };
         if !matches!(record.protocol.as_deref(), Some("tcp" | "udp")) || !self.is_chosen(Some(&agent), Some(&name)) {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use unicode_security::{GeneralSecurityProfile, MixedScript};
+
 use super::super::name::Name;
 use super::super::query::{Agent, Port, RecordKind};
 
@@ -61,6 +63,13 @@ pub fn usable_name(hostname: &str) -> Option<Name> {
     (!ends_in_a_number && name.as_str() == hostname).then_some(name)
 }
 
+/// The agent of this id, if a policy can name it: Cedar refuses an id that mixes
+/// scripts, or has characters that pass for others (UTS 39).
+pub fn usable_agent(id: &str) -> Option<Agent> {
+    let is_plain = |character: char| matches!(character, ' '..='~') || character.identifier_allowed();
+    Agent::parse(id).ok().filter(|_| id.chars().all(is_plain) && id.is_single_script())
+}
+
 /// The domain that somebody registered to have `name` in it, by the public
 /// suffix list; `None` for a public suffix itself.
 pub fn registrable(name: &Name) -> Option<Name> {
@@ -73,6 +82,16 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
+    }
+
+    #[test]
+    fn an_agent_that_no_policy_can_name_is_none() {
+        for id in ["claude", "ci job 7", "a+b@example.com/x", "größe", "агент"] {
+            assert!(usable_agent(id).is_some(), "{id}");
+        }
+        for id in ["", "a\"b", "a\nb", "\u{202f}", "a\u{202e}b", "ఎA", "🉑", "cla\u{443}de"] {
+            assert!(usable_agent(id).is_none(), "{id:?}");
+        }
     }
 
     #[test]

@@ -55,6 +55,15 @@ impl Agent {
         Ok(Self(Arc::new(Person { id: self.0.id.clone(), team: Some(team.into()) })))
     }
 
+    /// The same principal, whatever team it was put in: as it is counted and
+    /// told of.
+    pub fn without_team(&self) -> Self {
+        match self.0.team {
+            Some(_) => Self(Arc::new(Person { id: self.0.id.clone(), team: None })),
+            None => self.clone(),
+        }
+    }
+
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0.id

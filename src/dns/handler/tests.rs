@@ -1,5 +1,6 @@
 use std::future::ready;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, Query as WireQuery, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
@@ -10,13 +11,17 @@ use super::*;
 use crate::core::config::ClientEntry;
 use crate::core::decision::{Permit, PolicyId};
 use crate::core::identities::Identities;
+use crate::core::name::Name;
 use crate::core::process::Process;
 use crate::core::query::Agent;
+use crate::core::rate::Rate;
 use crate::core::record::{Data, Record};
 use crate::core::screen::Screened;
+use crate::dns::Capture;
+use crate::gate::Edition;
 
 #[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<Event>>>);
+pub(super) struct Recorder(Arc<Mutex<Vec<Event>>>);
 
 impl Report for Recorder {
     fn report(&self, event: Event) {
@@ -25,7 +30,7 @@ impl Report for Recorder {
 }
 
 /// Permits `api.example.com` and what is below it; other names are denied.
-struct Fake {
+pub(super) struct Fake {
     outcome: fn(&Query) -> Outcome,
     passed: Arc<Mutex<Vec<Query>>>,
     delay: Duration,
@@ -59,7 +64,7 @@ impl Pass for Fake {
     }
 }
 
-fn answered(query: &Query) -> Outcome {
+pub(super) fn answered(query: &Query) -> Outcome {
     let address = "1.1.1.1".parse().unwrap();
     let record = Record { owner: query.name.clone(), ttl: Ttl::from_wire(300), data: Data::Address(address) };
     let screened = Screened {
@@ -78,16 +83,18 @@ fn answered(query: &Query) -> Outcome {
         opened: vec![address],
         openings: Arc::from([]),
         would_deny: None,
+        stays: true,
     })
 }
 
-struct Wall {
-    handler: Handler<Fake, Recorder>,
-    events: Recorder,
+pub(super) struct Wall {
+    pub(super) handler: Handler<Fake, Recorder>,
+    pub(super) edition: Edition,
+    pub(super) events: Recorder,
     passed: Arc<Mutex<Vec<Query>>>,
 }
 
-fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings), delay: Duration) -> Wall {
+pub(super) fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings), delay: Duration) -> Wall {
     let entry = ClientEntry {
         addresses: [Client::new("10.77.0.2".parse().unwrap())].into(),
         agent: Agent::parse("claude").unwrap(),
@@ -105,21 +112,24 @@ fn wall_with(outcome: fn(&Query) -> Outcome, change: impl FnOnce(&mut Settings),
     let events = Recorder::default();
     let passed = Arc::new(Mutex::new(Vec::new()));
     let gate = Fake { outcome, passed: Arc::clone(&passed), delay };
+    let edition = Edition::default();
     let hooks = Hooks {
         now: || WallTime(0),
         denials: Arc::new(|_| 7),
         trace: Arc::new(|_| Box::pin(ready(Traced::Unasked))),
         capture: Capture::nothing(),
+        glance: Arc::new(|| Glance::new(|| true)),
+        edition: edition.clone(),
     };
     let clients = Clients::new(Arc::new(Identities::new(&[entry])));
-    Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), events, passed }
+    Wall { handler: Handler::new(gate, clients, settings, hooks, events.clone()), edition, events, passed }
 }
 
-fn wall() -> Wall {
+pub(super) fn wall() -> Wall {
     wall_with(answered, |_| {}, Duration::ZERO)
 }
 
-fn query(name: &str, kind: RecordType) -> Message {
+pub(super) fn query(name: &str, kind: RecordType) -> Message {
     let mut message = Message::query();
     message.metadata.id = 77;
     message.metadata.recursion_desired = true;
@@ -129,7 +139,7 @@ fn query(name: &str, kind: RecordType) -> Message {
 }
 
 impl Wall {
-    async fn octets(&self, peer: &str, wire: &[u8]) -> Option<Vec<u8>> {
+    pub(super) async fn octets(&self, peer: &str, wire: &[u8]) -> Option<Vec<u8>> {
         let ends = Ends::new(Protocol::Udp, peer.parse().unwrap(), "10.77.0.1:53".parse().unwrap());
         self.handler.answer(ends, wire).await
     }
@@ -139,8 +149,12 @@ impl Wall {
         Message::from_vec(&wire).unwrap()
     }
 
-    fn events(&self) -> Vec<&'static str> {
+    pub(super) fn events(&self) -> Vec<&'static str> {
         self.events.0.lock().unwrap().iter().map(Event::code).collect()
+    }
+
+    pub(super) fn told(&self) -> Vec<Event> {
+        self.events.0.lock().unwrap().clone()
     }
 }
 
@@ -378,7 +392,8 @@ proptest! {
 async fn who_asks_too_fast_is_refused_then_met_with_silence_and_it_is_told_once() {
     let wall = wall_with(answered, |settings| settings.rate = Rate { per_second: 1, burst: 3 }, Duration::ZERO);
     let wire = query("api.example.com.", RecordType::A).to_vec().unwrap();
-    let admit = |peer: &str, wire: &[u8]| wall.handler.admit(peer.parse().unwrap(), Transport::Udp, wire);
+    let admit =
+        |peer: &str, wire: &[u8]| wall.handler.admit(peer.parse().unwrap(), Transport::Udp, wire, &mut Glance::blind());
     let admissions: Vec<_> = (0..1000).map(|_| admit("10.77.0.2:4000", &wire)).collect();
     let served = admissions.iter().filter(|admission| **admission == Admission::Serve).count();
     let ignored = admissions.iter().filter(|admission| **admission == Admission::Ignored).count();
@@ -400,7 +415,8 @@ async fn who_asks_too_fast_is_refused_then_met_with_silence_and_it_is_told_once(
 #[tokio::test]
 async fn what_is_malformed_is_decided_before_anything_is_spent_on_it() {
     let wall = wall();
-    let admit = |wire: &[u8]| wall.handler.admit("10.77.0.2:4000".parse().unwrap(), Transport::Udp, wire);
+    let admit =
+        |wire: &[u8]| wall.handler.admit("10.77.0.2:4000".parse().unwrap(), Transport::Udp, wire, &mut Glance::blind());
     let mut wire = query("api.example.com.", RecordType::A).to_vec().unwrap();
     assert_eq!(admit(&wire), Admission::Serve);
     assert_eq!(admit(&wire[..5]), Admission::Ignored);

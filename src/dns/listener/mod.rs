@@ -1,5 +1,6 @@
 //! The listeners: one UDP and one TCP socket for each configured address.
 
+mod datagrams;
 mod tcp;
 mod udp;
 

@@ -17,7 +17,7 @@ use crate::core::config::Transport;
 use crate::core::process::Ends;
 use crate::core::query::Protocol;
 use crate::dns::limits::{Full, Quota};
-use crate::dns::{Admission, Answer};
+use crate::dns::{Admission, Answer, Glance};
 
 /// Queries of one connection in work at once; the rest waits in the kernel.
 const PIPELINE: usize = 64;
@@ -97,6 +97,7 @@ async fn read_queries<A: Answer>(
     replies: mpsc::Sender<Vec<u8>>,
 ) {
     let free = Arc::new(Semaphore::new(PIPELINE));
+    let mut glance = Glance::blind();
     loop {
         let Ok(slot) = Arc::clone(&free).acquire_owned().await else {
             return;
@@ -109,7 +110,7 @@ async fn read_queries<A: Answer>(
             None if free.available_permits() == PIPELINE - 1 => return,
             None => continue,
         };
-        match answer.admit(peer, Transport::Tcp, &wire) {
+        match answer.admit(peer, Transport::Tcp, &wire, &mut glance) {
             Admission::Serve => {}
             // Whoever does not read its answers is not read either.
             Admission::Answered(reply) => match replies.send(reply).await {

@@ -9,7 +9,7 @@ use crate::core::cap::Cap;
 use crate::core::config::Transport;
 use crate::core::process::Ends;
 use crate::core::query::Client;
-use crate::dns::Admission;
+use crate::dns::{Admission, Glance};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -31,7 +31,11 @@ impl Answer for Echo {
         Some(wire.to_vec())
     }
 
-    fn admit(&self, _: SocketAddr, _: Transport, _: &[u8]) -> Admission {
+    fn glance(&self, _: SocketAddr) -> Glance {
+        Glance::blind()
+    }
+
+    fn admit(&self, _: SocketAddr, _: Transport, _: &[u8], _: &mut Glance) -> Admission {
         Admission::Serve
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::adopt::Adopted;
 use super::super::clock;
 use super::super::conntrack::{self, Flow};
+use super::super::lookout::Known;
 use super::super::memory::Memory;
 use super::super::place::Place;
 use super::super::renewal;
@@ -70,6 +71,8 @@ pub(super) struct Keeper {
     /// What of that is not undone yet, and what was undone and is not told.
     pub(super) damage: Damage,
     pub(super) undone: Undone,
+    /// What others may know of the kernel.
+    known: Known,
     /// The table is our own connection's, if it has to be.
     pub(super) is_owned: bool,
     /// How often the table was loaded anew.
@@ -97,7 +100,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the kernel gives no socket.
-    pub(super) fn new(setup: Setup, adopted: Adopted, journal: Box<dyn Report>) -> Result<Self, Error> {
+    pub(super) fn new(setup: Setup, adopted: Adopted, known: Known, journal: Box<dyn Report>) -> Result<Self, Error> {
         let Adopted { ledger, statics, mut memory, .. } = adopted;
         memory.tidy(&ledger);
         let mut connection = Connection::open(setup.table.clone(), renewal())?;
@@ -122,6 +125,7 @@ impl Keeper {
             watch,
             damage,
             undone: Undone::default(),
+            known,
             is_owned: !setup.protect,
             loads: 0,
             complaint: None,
@@ -146,10 +150,17 @@ impl Keeper {
                 self.take(next, &mut turns);
             }
             self.serve(turns.next(MAX_QUERIES));
+            self.tell_others();
             for looking in self.looking.drain(..) {
                 let _ = looking.send(Arc::clone(&self.watch));
             }
         }
+    }
+
+    /// Where anything is out of order, they have to ask here.
+    fn tell_others(&self) {
+        let is_in_order = self.is_owned && self.damage.is_none();
+        self.known.tell(self.connection.made_for().filter(|_| is_in_order));
     }
 
     fn take(&mut self, request: Request, turns: &mut Turns<Waiting>) {
@@ -292,6 +303,7 @@ impl Keeper {
     }
 
     fn revise(&mut self, generation: Generation, verdicts: Vec<Verdict>, now: Moment) -> Result<Closed, Error> {
+        self.setup.edition.turn();
         let stood = self.stands(now);
         let revision = self.ledger.revise(generation, verdicts, now);
         let (changes, closed) = (revision.changes(now), revision.closed().to_vec());

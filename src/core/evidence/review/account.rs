@@ -146,7 +146,8 @@ impl Account {
 
     fn add_question(&mut self, record: &Record) {
         let is_question = matches!(record.event.as_str(), "query.answered" | "query.empty");
-        self.answered_questions = self.answered_questions.saturating_add(u64::from(is_question));
+        let times = record.times.unwrap_or(1);
+        self.answered_questions = self.answered_questions.saturating_add(if is_question { times } else { 0 });
         let Some(hostname) = record.hostname.clone() else { return };
         let Some(row) = self.reached.entry(hostname, || ReachedRow::begun(record)) else { return };
         row.events.add(record.time);
@@ -158,7 +159,7 @@ impl Account {
             "query.failed" => &mut row.failed,
             _ => return,
         };
-        *counter = counter.saturating_add(1);
+        *counter = counter.saturating_add(times);
     }
 
     /// Counts what went through an address under the name that the client got

@@ -1,0 +1,235 @@
+//! [`Repeats`]: answers that are given again without taking the whole way.
+//!
+//! The same client asks the same question again, and nothing an answer rests on
+//! has changed: not the law, the clients, the rules ([`Edition`]), not the
+//! kernel's ruleset ([`Glance`]), and its TTL is not over. A lease lives as
+//! long as the TTL that it was answered with, so it still outlives what is left
+//! of that TTL. Then the answer is the octets it was, but for the id, the
+//! spelling of the name, and the TTL.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
+use super::Glance;
+use super::request::HEADER;
+use crate::core::event::Event;
+use crate::core::time::Ttl;
+use crate::gate::{Edition, Stage};
+
+/// What all kept answers and their questions may take together, octets.
+const ROOM: u64 = 32 * 1024 * 1024;
+/// What an answer takes besides its octets: the event that tells of it, and the
+/// cache's own.
+const OVERHEAD: usize = 512;
+/// Repeats that are told one by one in each [round](Repeats::round); of others
+/// it is told once a round how often they came.
+const TOLD: u64 = 1000;
+/// Octets that a question has at most: the longest name, and EDNS with a small
+/// option.
+const LONGEST: usize = 320;
+
+/// A question as it has to be asked again: who asks, and every octet but the id
+/// and the spelling of the name.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    octets: [u8; LONGEST],
+    length: usize,
+    /// Where the question section ends in the message.
+    end: usize,
+}
+
+impl Asked {
+    /// `None` for what is no plain question, or too long.
+    pub(super) fn of(client: IpAddr, wire: &[u8]) -> Option<Self> {
+        let flags = *wire.get(2)?;
+        let is_question = flags & 0x80 == 0 && wire.get(4..6)? == [0, 1];
+        let end = if is_question { end_of_question(wire)? } else { return None };
+        let who = match client {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        let what = wire.get(2..)?;
+        let (mut octets, length) = ([0; LONGEST], who.len() + what.len());
+        octets.get_mut(..who.len())?.copy_from_slice(&who);
+        octets.get_mut(who.len()..length)?.copy_from_slice(what);
+        // A label's length is no letter (RFC 1035 section 2.3.4).
+        let name = who.len() + HEADER - 2..who.len() + end - 4 - 2;
+        octets.get_mut(name)?.make_ascii_lowercase();
+        Some(Self { octets, length, end })
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.octets.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// Where the first question ends, if its name is written out.
+fn end_of_question(wire: &[u8]) -> Option<usize> {
+    let mut at = HEADER;
+    loop {
+        match wire.get(at)? {
+            0 => break,
+            length @ 1..=63 => at += 1 + usize::from(*length),
+            _ => return None,
+        }
+    }
+    let end = at + 1 + 4;
+    (end <= wire.len()).then_some(end)
+}
+
+/// An answer that is on its way, and may be kept.
+#[derive(Clone, Debug)]
+pub(super) struct Occasion {
+    /// The question.
+    pub(super) asked: Asked,
+    /// The edition before anything was decided.
+    pub(super) stage: Stage,
+}
+
+/// Kept answers.
+#[derive(Debug)]
+pub(super) struct Repeats {
+    answers: Cache<Box<[u8]>, Arc<Kept>, ByOctets>,
+    edition: Edition,
+    /// Repeats in this round.
+    round: AtomicU64,
+    /// Those that have come too often to be told one by one.
+    untold: Mutex<Vec<Arc<Kept>>>,
+}
+
+/// An answer, and what it rests on.
+#[derive(Debug)]
+struct Kept {
+    message: Box<[u8]>,
+    ttl_offsets: Box<[u16]>,
+    /// Where its question section ends.
+    end: usize,
+    /// When its TTL is over.
+    until: Instant,
+    stage: Stage,
+    /// Tells of it.
+    event: Event,
+    /// How often it was given again without being told of.
+    untold: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+struct ByOctets;
+
+impl Weighter<Box<[u8]>, Arc<Kept>> for ByOctets {
+    fn weight(&self, asked: &Box<[u8]>, kept: &Arc<Kept>) -> u64 {
+        u64::try_from(asked.len() + kept.message.len() + OVERHEAD).unwrap_or(u64::MAX)
+    }
+}
+
+impl Repeats {
+    /// None yet. They rest on `edition`.
+    pub(super) fn new(edition: Edition) -> Self {
+        let usual = usize::try_from(ROOM).unwrap_or(usize::MAX) / (OVERHEAD + 128);
+        let answers = Cache::with_weighter(usual, ROOM, ByOctets);
+        Self { answers, edition, round: AtomicU64::new(0), untold: Mutex::default() }
+    }
+
+    /// The question `wire` of `peer`, before anything is decided about it.
+    pub(super) fn occasion(&self, peer: SocketAddr, wire: &[u8]) -> Option<Occasion> {
+        Some(Occasion { asked: Asked::of(peer.ip().to_canonical(), wire)?, stage: self.edition.now() })
+    }
+
+    /// Keeps the answer `message` to the question of the `occasion`, given at
+    /// `now` with this TTL at these offsets, and told of by `event`.
+    pub(super) fn keep(
+        &self,
+        occasion: &Occasion,
+        (message, ttl_offsets): (&[u8], &[u16]),
+        ttl: Ttl,
+        event: Event,
+        now: Instant,
+    ) {
+        if ttl == Ttl::ZERO || occasion.stage != self.edition.now() {
+            return;
+        }
+        let kept = Kept {
+            message: message.into(),
+            ttl_offsets: ttl_offsets.into(),
+            end: occasion.asked.end,
+            until: now + ttl.duration(),
+            stage: occasion.stage,
+            event,
+            untold: AtomicU64::new(0),
+        };
+        self.answers.insert(occasion.asked.as_slice().into(), Arc::new(kept));
+    }
+
+    /// The answer to the question `wire` of `peer`, if it may be given again,
+    /// and what tells of it, unless that is told later.
+    pub(super) fn repeat(
+        &self,
+        peer: SocketAddr,
+        wire: &[u8],
+        glance: &mut Glance,
+        now: Instant,
+    ) -> Option<(Vec<u8>, Option<Event>)> {
+        let asked = Asked::of(peer.ip().to_canonical(), wire)?;
+        let kept = self.answers.get(asked.as_slice())?;
+        let left = kept.until.saturating_duration_since(now);
+        if left < Duration::from_secs(1) || kept.stage != self.edition.now() {
+            self.answers.remove(asked.as_slice());
+            return None;
+        }
+        if !glance.holds() {
+            return None;
+        }
+        let message = kept.again(wire, left);
+        if self.round.fetch_add(1, Ordering::Relaxed) < TOLD {
+            return Some((message, Some(kept.event(1, left))));
+        }
+        if kept.untold.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.untold.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        }
+        Some((message, None))
+    }
+
+    /// What was not told of yet; done once a second.
+    pub(super) fn round(&self, now: Instant) -> Vec<Event> {
+        self.round.store(0, Ordering::Relaxed);
+        let untold = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
+        let told = untold.iter().map(|kept| {
+            let times = kept.untold.swap(0, Ordering::AcqRel);
+            kept.event(times, kept.until.saturating_duration_since(now))
+        });
+        told.collect()
+    }
+}
+
+impl Kept {
+    /// The answer to the question `wire`, to be kept for as long as is `left`.
+    fn again(&self, wire: &[u8], left: Duration) -> Vec<u8> {
+        let mut message = self.message.to_vec();
+        let ttl = Ttl::within(left).as_secs().to_be_bytes();
+        let places =
+            self.ttl_offsets.iter().map(|offset| usize::from(*offset)).map(|at| (at..at + ttl.len(), &ttl[..]));
+        let question = (HEADER..self.end, wire.get(HEADER..self.end).unwrap_or_default());
+        let id = (0..2, wire.get(..2).unwrap_or_default());
+        for (place, octets) in places.chain([question, id]) {
+            // Truncated, it has fewer places.
+            if let Some(place) = message.get_mut(place).filter(|place| place.len() == octets.len()) {
+                place.copy_from_slice(octets);
+            }
+        }
+        message
+    }
+
+    fn event(&self, count: u64, left: Duration) -> Event {
+        let mut event = self.event.clone();
+        if let Event::QueryAnswered { ttl, times, .. } = &mut event {
+            (*ttl, *times) = (Ttl::within(left).as_secs(), count);
+        }
+        event
+    }
+}
