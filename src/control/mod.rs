@@ -51,6 +51,10 @@ pub trait House: Send + Sync + 'static {
     /// How the wall is set up, and how long it has run.
     fn status(&self) -> impl Future<Output = HouseStatus> + Send;
 
+    /// Tells the journal of what it is told in sums from time to time, so that
+    /// what it counts is exact.
+    fn tell_repeats(&self);
+
     /// All that is open.
     fn leases(&self) -> impl Future<Output = Vec<LeaseRow>> + Send;
 

@@ -102,6 +102,7 @@ async fn readyz<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
 }
 
 async fn status<H: House>(State(desk): State<Desk<H>>) -> Json<Status> {
+    desk.house.tell_repeats();
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: desk.house.is_ready(),
@@ -145,11 +146,13 @@ async fn denials<H: House>(State(desk): State<Desk<H>>) -> Json<DenialReport> {
         Ok(counts) => (counts, None),
         Err(error) => (KernelCounts::default(), Some(error)),
     };
+    desk.house.tell_repeats();
     Json(DenialReport { denials: desk.journal.denials(), kernel: counters, refused, kernel_error })
 }
 
 async fn metrics<H: House>(State(desk): State<Desk<H>>) -> impl IntoResponse {
     let mut text = String::new();
+    desk.house.tell_repeats();
     desk.journal.encode_metrics(&mut text);
     let mut registry = Registry::with_prefix("cedarwall");
     register_house(&mut registry, desk.house.as_ref()).await;

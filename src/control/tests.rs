@@ -18,12 +18,17 @@ use crate::journal::Journal;
 #[derive(Default)]
 struct ToyHouse {
     ready: AtomicBool,
+    told_repeats: AtomicBool,
     kernel_is_gone: bool,
 }
 
 impl House for ToyHouse {
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::SeqCst)
+    }
+
+    fn tell_repeats(&self) {
+        self.told_repeats.store(true, Ordering::SeqCst);
     }
 
     async fn status(&self) -> HouseStatus {

@@ -71,6 +71,8 @@ pub enum Event {
         process: Traced,
         /// The address it was given, which leads nowhere.
         sinkhole: Option<IpAddr>,
+        /// How many questions this tells of, as above.
+        times: u64,
     },
     /// A permitted question could not be answered.
     QueryFailed {

@@ -43,6 +43,8 @@ pub(super) struct Insight {
     pub(super) exposures: Exposures,
     /// What went through.
     pub(super) traffic: TrafficDesk,
+    /// Tells of what is told in sums.
+    pub(super) repeats: Box<dyn Fn() + Send + Sync>,
     /// Whether processes are named, and if not, why.
     pub(super) processes: String,
 }
@@ -105,6 +107,10 @@ pub(super) fn spell(ports: PortRange) -> String {
 impl House for DaemonHouse {
     fn is_ready(&self) -> bool {
         self.service.is_ready() && self.firewall.is_standing()
+    }
+
+    fn tell_repeats(&self) {
+        (self.insight.repeats)();
     }
 
     async fn status(&self) -> HouseStatus {

@@ -209,7 +209,10 @@ async fn stand(
     let packets = Packets::start(config, witness.clone(), principals.clone(), hooks)?;
     let traffic = TrafficTeller::start(config.wall.table.clone(), witness.clone(), principals.clone())?;
     let exposures = Exposures::new(witness.clone(), principals);
-    let insight = Insight { exposures, traffic: traffic.desk(), processes };
+    let handler = Arc::new(handler);
+    let repeats = Arc::clone(&handler);
+    let repeats = Box::new(move || repeats.tell_repeats());
+    let insight = Insight { exposures, traffic: traffic.desk(), repeats, processes };
 
     let parts = Parts {
         in_force: Arc::clone(&in_force),
@@ -243,7 +246,7 @@ async fn stand(
         DaemonHouse::new(in_force, clients, firewall, reloading.clone(), service.clone(), Arc::clone(journal), insight);
     let operator = control.serve(Arc::new(house), Arc::clone(journal), stopped(stopping.clone()));
     let mut operator = tokio::spawn(operator);
-    let mut resolver = tokio::spawn(listeners.serve(Arc::new(handler), stopping));
+    let mut resolver = tokio::spawn(listeners.serve(handler, stopping));
     let mut reloader = tokio::spawn(reloader.run(hangup));
     journal.report(up_event(config));
     containers::tell_first(journal, &first_containers);

@@ -61,6 +61,13 @@ impl<U: Resolve + 'static, F: Open + 'static> Pass for Gate<U, F> {
     }
 }
 
+/// Why nobody gets anything, and how much of it.
+struct Refusal {
+    denial: Denial,
+    is_whole_name: bool,
+    process: Traced,
+}
+
 /// Answers messages.
 pub struct Handler<G, R> {
     gate: G,
@@ -94,6 +101,11 @@ impl<G: Pass, R: Report> Handler<G, R> {
     /// The addresses that denied names have got.
     pub fn sinkhole(&self) -> Sinkhole {
         self.sinkhole.clone()
+    }
+
+    /// Tells of what was given again and is told in sums: before anybody counts.
+    pub fn tell_repeats(&self) {
+        self.repeats.untold(Instant::now()).into_iter().for_each(|event| self.report.report(event));
     }
 
     async fn respond(
@@ -138,7 +150,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             let is_whole_name = !request.name.is_root();
             let denial = Denial::by_default(Reason::UnusableName);
             let process = self.trace(ends).await;
-            return self.denied(request, reply, subject, denial, is_whole_name, process);
+            return self.denied(request, reply, subject, Refusal { denial, is_whole_name, process }, None);
         };
         // All addresses of a client share its slots.
         let _slot = match self.in_flight.take(addresses.first().copied().unwrap_or(client)) {
@@ -162,7 +174,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
                 Ok(permit) => self.any(request, reply, subject, permit, started),
                 Err(denial) => {
                     let process = self.trace(ends).await;
-                    self.denied(request, reply, subject, denial, true, process)
+                    self.denied(request, reply, subject, Refusal { denial, is_whole_name: true, process }, None)
                 }
             };
         }
@@ -172,7 +184,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             Ok(Outcome::Denied(denial)) => {
                 let is_whole_name = self.denies_the_whole_name(&query, &denial, now);
                 let process = self.trace(ends).await;
-                self.denied(request, reply, subject, denial, is_whole_name, process)
+                self.denied(request, reply, subject, Refusal { denial, is_whole_name, process }, occasion)
             }
             Ok(Outcome::Failed(failure)) => self.failed(reply, subject, failure, started),
             // The upstream servers have a shorter timeout of their own.
@@ -267,10 +279,10 @@ impl<G: Pass, R: Report> Handler<G, R> {
         request: &Request<'_>,
         reply: Reply<'_>,
         subject: Subject,
-        denial: Denial,
-        is_whole_name: bool,
-        process: Traced,
+        refusal: Refusal,
+        occasion: Option<Occasion>,
     ) -> Vec<u8> {
+        let Refusal { denial, is_whole_name, process } = refusal;
         let error = ExtendedError { code: extended::BLOCKED, text: denial.to_string() };
         let subject = self.marked(subject, Some(&denial));
         let settings = self.settings.load();
@@ -295,7 +307,12 @@ impl<G: Pass, R: Report> Handler<G, R> {
         if let Some(cap) = Cap::behind(denial.reason) {
             self.met(cap, subject.client);
         }
-        self.report.report(Event::QueryDenied { subject, denial, process, sinkhole });
+        let by_law_alone = matches!(denial.reason, Reason::NotPermitted | Reason::Forbidden) && sinkhole.is_none();
+        let event = Event::QueryDenied { subject, denial, process, sinkhole, times: 1 };
+        if let Some(occasion) = occasion.filter(|_| by_law_alone) {
+            self.repeats.keep_denial(&occasion, &wire, event.clone(), Instant::now());
+        }
+        self.report.report(event);
         wire
     }
 
@@ -316,7 +333,8 @@ impl<G: Pass, R: Report> Handler<G, R> {
 
     fn refuse(&self, reply: Reply<'_>, subject: Subject, reason: Reason, process: Traced) -> Vec<u8> {
         let error = ExtendedError { code: extended::PROHIBITED, text: reason.to_string() };
-        self.report.report(Event::QueryDenied { subject, denial: Denial::by_default(reason), process, sinkhole: None });
+        let denial = Denial::by_default(reason);
+        self.report.report(Event::QueryDenied { subject, denial, process, sinkhole: None, times: 1 });
         reply.bare(Rcode::Refused, Some(&error))
     }
 
@@ -416,6 +434,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         match (name, request.kind) {
             ("version.cedarwall", TYPE_TXT) => self.local(reply, answer::text(request, env!("CARGO_PKG_VERSION"))),
             ("denied.cedarwall", TYPE_TXT) => {
+                self.tell_repeats();
                 let count = (self.hooks.denials)(client);
                 self.local(reply, answer::text(request, &count.to_string()))
             }
@@ -486,7 +505,8 @@ impl<G: Pass, R: Report + 'static> Answer for Handler<G, R> {
         for reached in self.caps.round() {
             self.report.report(Event::CapReached(reached));
         }
-        self.repeats.round(Instant::now()).into_iter().for_each(|event| self.report.report(event));
+        self.tell_repeats();
+        self.repeats.round();
     }
 
     fn counted_as(&self, peer: SocketAddr) -> Client {

@@ -6,6 +6,9 @@
 //! long as the TTL that it was answered with, so it still outlives what is left
 //! of that TTL. Then the answer is the octets it was, but for the id, the
 //! spelling of the name, and the TTL.
+//!
+//! A denial is given again for a second, to the socket that was denied: whoever
+//! held it is still the one who asks.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +25,15 @@ use crate::core::event::Event;
 use crate::core::time::Ttl;
 use crate::gate::{Edition, Stage};
 
-/// What all kept answers and their questions may take together, octets.
-const ROOM: u64 = 32 * 1024 * 1024;
+/// What all kept answers and their questions may take together, octets; and
+/// all denials.
+const ROOM: u64 = 28 * 1024 * 1024;
+const ROOM_FOR_DENIALS: u64 = 4 * 1024 * 1024;
+/// How long a denial is given again.
+const DENIED: Duration = Duration::from_secs(1);
+/// What is left at least of the TTL of an answer that is given again: TTLs are
+/// whole seconds, and zero is no time.
+const LEAST_LEFT: Duration = Duration::from_secs(1);
 /// What an answer takes besides its octets: the event that tells of it, and the
 /// cache's own.
 const OVERHEAD: usize = 512;
@@ -33,9 +43,11 @@ const TOLD: u64 = 1000;
 /// Octets that a question has at most: the longest name, and EDNS with a small
 /// option.
 const LONGEST: usize = 320;
+/// Octets of a port.
+const PORT: usize = 2;
 
-/// A question as it has to be asked again: who asks, and every octet but the id
-/// and the spelling of the name.
+/// A question as it has to be asked again: who asks and from which port, and
+/// every octet but the id and the spelling of the name.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     octets: [u8; LONGEST],
@@ -46,25 +58,32 @@ pub(super) struct Asked {
 
 impl Asked {
     /// `None` for what is no plain question, or too long.
-    pub(super) fn of(client: IpAddr, wire: &[u8]) -> Option<Self> {
+    pub(super) fn of(peer: SocketAddr, wire: &[u8]) -> Option<Self> {
         let flags = *wire.get(2)?;
         let is_question = flags & 0x80 == 0 && wire.get(4..6)? == [0, 1];
         let end = if is_question { end_of_question(wire)? } else { return None };
-        let who = match client {
+        let who = match peer.ip().to_canonical() {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => address.octets(),
         };
-        let what = wire.get(2..)?;
-        let (mut octets, length) = ([0; LONGEST], who.len() + what.len());
-        octets.get_mut(..who.len())?.copy_from_slice(&who);
-        octets.get_mut(who.len()..length)?.copy_from_slice(what);
+        let (what, before) = (wire.get(2..)?, PORT + who.len());
+        let (mut octets, length) = ([0; LONGEST], before + what.len());
+        octets.get_mut(..PORT)?.copy_from_slice(&peer.port().to_be_bytes());
+        octets.get_mut(PORT..before)?.copy_from_slice(&who);
+        octets.get_mut(before..length)?.copy_from_slice(what);
         // A label's length is no letter (RFC 1035 section 2.3.4).
-        let name = who.len() + HEADER - 2..who.len() + end - 4 - 2;
+        let name = before + HEADER - 2..before + end - 4 - 2;
         octets.get_mut(name)?.make_ascii_lowercase();
         Some(Self { octets, length, end })
     }
 
-    fn as_slice(&self) -> &[u8] {
+    /// By any socket of the client.
+    fn of_client(&self) -> &[u8] {
+        self.octets.get(PORT..self.length).unwrap_or_default()
+    }
+
+    /// By this socket.
+    fn of_socket(&self) -> &[u8] {
         self.octets.get(..self.length).unwrap_or_default()
     }
 }
@@ -95,13 +114,16 @@ pub(super) struct Occasion {
 /// Kept answers.
 #[derive(Debug)]
 pub(super) struct Repeats {
-    answers: Cache<Box<[u8]>, Arc<Kept>, ByOctets>,
+    answers: Keep,
+    denials: Keep,
     edition: Edition,
     /// Repeats in this round.
     round: AtomicU64,
     /// Those that have come too often to be told one by one.
     untold: Mutex<Vec<Arc<Kept>>>,
 }
+
+type Keep = Cache<Box<[u8]>, Arc<Kept>, ByOctets>;
 
 /// An answer, and what it rests on.
 #[derive(Debug)]
@@ -112,6 +134,8 @@ struct Kept {
     end: usize,
     /// When its TTL is over.
     until: Instant,
+    /// When it is given again for the last time.
+    last: Instant,
     stage: Stage,
     /// Tells of it.
     event: Event,
@@ -131,14 +155,17 @@ impl Weighter<Box<[u8]>, Arc<Kept>> for ByOctets {
 impl Repeats {
     /// None yet. They rest on `edition`.
     pub(super) fn new(edition: Edition) -> Self {
-        let usual = usize::try_from(ROOM).unwrap_or(usize::MAX) / (OVERHEAD + 128);
-        let answers = Cache::with_weighter(usual, ROOM, ByOctets);
-        Self { answers, edition, round: AtomicU64::new(0), untold: Mutex::default() }
+        let keep = |room| {
+            let usual = usize::try_from(room).unwrap_or(usize::MAX) / (OVERHEAD + 128);
+            Cache::with_weighter(usual, room, ByOctets)
+        };
+        let (answers, denials) = (keep(ROOM), keep(ROOM_FOR_DENIALS));
+        Self { answers, denials, edition, round: AtomicU64::new(0), untold: Mutex::default() }
     }
 
     /// The question `wire` of `peer`, before anything is decided about it.
     pub(super) fn occasion(&self, peer: SocketAddr, wire: &[u8]) -> Option<Occasion> {
-        Some(Occasion { asked: Asked::of(peer.ip().to_canonical(), wire)?, stage: self.edition.now() })
+        Some(Occasion { asked: Asked::of(peer, wire)?, stage: self.edition.now() })
     }
 
     /// Keeps the answer `message` to the question of the `occasion`, given at
@@ -151,19 +178,22 @@ impl Repeats {
         event: Event,
         now: Instant,
     ) {
-        if ttl == Ttl::ZERO || occasion.stage != self.edition.now() {
-            return;
+        let until = now + ttl.duration();
+        let Some(last) = until.checked_sub(LEAST_LEFT).filter(|last| *last >= now) else { return };
+        if occasion.stage == self.edition.now() {
+            let kept = occasion.kept((message, ttl_offsets), until, last, event);
+            self.answers.insert(occasion.asked.of_client().into(), kept);
         }
-        let kept = Kept {
-            message: message.into(),
-            ttl_offsets: ttl_offsets.into(),
-            end: occasion.asked.end,
-            until: now + ttl.duration(),
-            stage: occasion.stage,
-            event,
-            untold: AtomicU64::new(0),
-        };
-        self.answers.insert(occasion.asked.as_slice().into(), Arc::new(kept));
+    }
+
+    /// Keeps the denial `message` to the question of the `occasion`, told of by
+    /// `event`. That it is a denial must not rest on anything but the law.
+    pub(super) fn keep_denial(&self, occasion: &Occasion, message: &[u8], event: Event, now: Instant) {
+        if occasion.stage == self.edition.now() {
+            let last = now + DENIED;
+            let kept = occasion.kept((message, &[]), last, last, event);
+            self.denials.insert(occasion.asked.of_socket().into(), kept);
+        }
     }
 
     /// The answer to the question `wire` of `peer`, if it may be given again,
@@ -175,16 +205,14 @@ impl Repeats {
         glance: &mut Glance,
         now: Instant,
     ) -> Option<(Vec<u8>, Option<Event>)> {
-        let asked = Asked::of(peer.ip().to_canonical(), wire)?;
-        let kept = self.answers.get(asked.as_slice())?;
+        let asked = Asked::of(peer, wire)?;
+        let kept = match self.find(&self.answers, asked.of_client(), now) {
+            Some(answer) if glance.holds() => answer,
+            Some(_) => return None,
+            // A denial rests on nothing that the kernel holds.
+            None => self.find(&self.denials, asked.of_socket(), now)?,
+        };
         let left = kept.until.saturating_duration_since(now);
-        if left < Duration::from_secs(1) || kept.stage != self.edition.now() {
-            self.answers.remove(asked.as_slice());
-            return None;
-        }
-        if !glance.holds() {
-            return None;
-        }
         let message = kept.again(wire, left);
         if self.round.fetch_add(1, Ordering::Relaxed) < TOLD {
             return Some((message, Some(kept.event(1, left))));
@@ -195,15 +223,43 @@ impl Repeats {
         Some((message, None))
     }
 
-    /// What was not told of yet; done once a second.
-    pub(super) fn round(&self, now: Instant) -> Vec<Event> {
-        self.round.store(0, Ordering::Relaxed);
+    fn find(&self, keep: &Keep, asked: &[u8], now: Instant) -> Option<Arc<Kept>> {
+        let kept = keep.get(asked)?;
+        if kept.last < now || kept.stage != self.edition.now() {
+            keep.remove(asked);
+            return None;
+        }
+        Some(kept)
+    }
+
+    /// What was not told of yet.
+    pub(super) fn untold(&self, now: Instant) -> Vec<Event> {
         let untold = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
         let told = untold.iter().map(|kept| {
             let times = kept.untold.swap(0, Ordering::AcqRel);
             kept.event(times, kept.until.saturating_duration_since(now))
         });
         told.collect()
+    }
+
+    /// A new round, in which as many are told one by one again.
+    pub(super) fn round(&self) {
+        self.round.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Occasion {
+    fn kept(&self, (message, ttl_offsets): (&[u8], &[u16]), until: Instant, last: Instant, event: Event) -> Arc<Kept> {
+        Arc::new(Kept {
+            message: message.into(),
+            ttl_offsets: ttl_offsets.into(),
+            end: self.asked.end,
+            until,
+            last,
+            stage: self.stage,
+            event,
+            untold: AtomicU64::new(0),
+        })
     }
 }
 
@@ -227,8 +283,10 @@ impl Kept {
 
     fn event(&self, count: u64, left: Duration) -> Event {
         let mut event = self.event.clone();
-        if let Event::QueryAnswered { ttl, times, .. } = &mut event {
-            (*ttl, *times) = (Ttl::within(left).as_secs(), count);
+        match &mut event {
+            Event::QueryAnswered { ttl, times, .. } => (*ttl, *times) = (Ttl::within(left).as_secs(), count),
+            Event::QueryDenied { times, .. } => *times = count,
+            _ => {}
         }
         event
     }

@@ -179,11 +179,13 @@ impl Counters {
                 self.observe(*micros);
                 self.count_audited(subject, would_deny.as_ref());
             }
-            Event::QueryDenied { subject: Subject { search: true, .. }, .. } => _ = self.denied_search.inc(),
-            Event::QueryDenied { subject, denial, .. } => {
-                self.denied.inc();
+            Event::QueryDenied { subject: Subject { search: true, .. }, times, .. } => {
+                self.denied_search.inc_by(*times);
+            }
+            Event::QueryDenied { subject, denial, times, .. } => {
+                self.denied.inc_by(*times);
                 let labels = DeniedLabels { agent: AgentLabel::from(&subject.agent), reason: denial.reason.code() };
-                self.denials.get_or_create_owned(&labels).inc();
+                self.denials.get_or_create_owned(&labels).inc_by(*times);
             }
             Event::QueryFailed { failure, micros, .. } => {
                 self.failed.inc();

@@ -92,28 +92,29 @@ struct NameDenials {
 }
 
 impl DenialTable {
-    pub(super) fn add(&mut self, subject: &Subject, denial: &Denial, now: Timestamp) {
+    /// `times` such denials, the last one `now`.
+    pub(super) fn add(&mut self, subject: &Subject, denial: &Denial, times: u64, now: Timestamp) {
         if subject.search {
-            self.search += 1;
+            self.search += times;
             return;
         }
         // Strangers are not counted one by one: addresses can be invented, and
         // nobody would be told.
         let is_known = subject.agent.is_some();
         if is_known && (self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&subject.client)) {
-            *self.clients.entry(subject.client).or_default() += 1;
+            *self.clients.entry(subject.client).or_default() += times;
         }
         let agent = subject.agent.as_ref().map(Agent::without_team);
         if self.agents.len() >= MAX_AGENTS && !self.agents.contains_key(&agent) {
-            self.other += 1;
+            self.other += times;
             return;
         }
         let agent = self.agents.entry(agent).or_default();
-        *agent.by_reason.entry(denial.reason).or_default() += 1;
+        *agent.by_reason.entry(denial.reason).or_default() += times;
 
         if !agent.names.contains_key(&subject.name) {
             if self.names >= MAX_NAMES || agent.names.len() >= MAX_NAMES_PER_AGENT {
-                agent.other += 1;
+                agent.other += times;
                 return;
             }
             self.names += 1;
@@ -121,7 +122,7 @@ impl DenialTable {
         let reasons = agent.names.entry(subject.name.clone()).or_default();
         let row =
             reasons.entry(denial.reason).or_insert_with(|| NameDenials { policies: Vec::new(), count: 0, last: now });
-        row.count += 1;
+        row.count += times;
         row.last = now;
         row.policies.clone_from(&denial.policies);
     }
@@ -188,7 +189,7 @@ mod tests {
         for part in 0..10 {
             let subjects: Vec<_> = (part * PART..(part + 1) * PART).map(subject).collect();
             let start = Instant::now();
-            subjects.iter().for_each(|subject| table.add(subject, &denial, now));
+            subjects.iter().for_each(|subject| table.add(subject, &denial, 1, now));
             took.push(start.elapsed());
         }
         assert!(table.names <= MAX_NAMES && table.clients.len() == 128, "{} {}", table.names, table.clients.len());
@@ -206,8 +207,8 @@ mod tests {
     fn one_agent_is_one_in_whatever_team_it_asks() {
         let (mut table, denial) = (DenialTable::default(), Denial::by_default(Reason::NotPermitted));
         let readers = subject(2).agent.map(|agent| agent.in_team("readers").unwrap());
-        table.add(&subject(2), &denial, Timestamp::MIN);
-        table.add(&Subject { agent: readers, ..subject(2) }, &denial, Timestamp::MIN);
+        table.add(&subject(2), &denial, 1, Timestamp::MIN);
+        table.add(&Subject { agent: readers, ..subject(2) }, &denial, 1, Timestamp::MIN);
         let Denials { names, totals, .. } = table.snapshot();
         assert_eq!((names.len(), names[0].count), (1, 2));
         assert_eq!((totals.len(), totals[0].count), (1, 2));
@@ -216,8 +217,8 @@ mod tests {
     #[test]
     fn what_a_search_list_made_is_counted_apart_and_stands_in_no_list() {
         let (mut table, denial) = (DenialTable::default(), Denial::by_default(Reason::NotPermitted));
-        table.add(&Subject { search: true, ..subject(2) }, &denial, Timestamp::MIN);
-        table.add(&subject(4), &denial, Timestamp::MIN);
+        table.add(&Subject { search: true, ..subject(2) }, &denial, 1, Timestamp::MIN);
+        table.add(&subject(4), &denial, 1, Timestamp::MIN);
         let Denials { count, names, totals, other, search } = table.snapshot();
         assert_eq!((count, other, search), (1, 0, 1));
         assert_eq!((names.len(), names[0].name.as_str(), totals[0].count), (1, "x4.example.org", 1));

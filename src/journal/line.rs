@@ -62,9 +62,10 @@ impl fmt::Display for Spoken<'_> {
                 by(formatter, policies)?;
                 listed(formatter, "; would deny: ", would_deny.iter())
             }
-            Event::QueryDenied { subject, denial, process, sinkhole } => {
+            Event::QueryDenied { subject, denial, process, sinkhole, times } => {
                 write!(formatter, "denied {}: {denial}", Asked(subject))?;
                 listed(formatter, ", sent to ", sinkhole.iter())?;
+                listed(formatter, ", times: ", Some(times).filter(|times| **times > 1).into_iter())?;
                 asked_by(formatter, process)
             }
             Event::QueryFailed { subject, failure, .. } => write!(formatter, "failed {}: {failure}", Asked(subject)),

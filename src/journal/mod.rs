@@ -171,8 +171,8 @@ impl Report for Journal {
     fn report(&self, event: Event) {
         let now = Timestamp::now();
         self.counters.count(&event);
-        if let Event::QueryDenied { subject, denial, .. } = &event {
-            self.denials.lock().unwrap_or_else(PoisonError::into_inner).add(subject, denial, now);
+        if let Event::QueryDenied { subject, denial, times, .. } = &event {
+            self.denials.lock().unwrap_or_else(PoisonError::into_inner).add(subject, denial, *times, now);
         }
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let queued = queue.as_ref().is_some_and(|queue| queue.try_send(Entry { time: now, event }).is_ok());

@@ -24,7 +24,7 @@ fn subject(agent: Option<&str>, name: &str) -> Subject {
 
 fn denied(agent: Option<&str>, name: &str) -> Event {
     let denial = Denial { reason: Reason::Forbidden, policies: vec![PolicyId::new("no-telemetry")] };
-    Event::QueryDenied { subject: subject(agent, name), denial, process: Traced::Unasked, sinkhole: None }
+    Event::QueryDenied { subject: subject(agent, name), denial, process: Traced::Unasked, sinkhole: None, times: 1 }
 }
 
 fn failed() -> Event {

@@ -67,7 +67,7 @@ impl Summary {
             "query.failed" => add(&mut self.failed, line.name),
             "query.denied" if !line.search => {
                 let denied = self.denied.entry(line.name).or_default();
-                denied.times = denied.times.saturating_add(1);
+                denied.times = denied.times.saturating_add(line.times);
                 denied.reason = line.reason.unwrap_or_default();
                 denied.policies = line.policies;
             }

@@ -219,7 +219,7 @@ impl<'a> From<&'a Event> for Fields<'a> {
         match event {
             Event::QueryAnswered { subject, policies, opened, openings, removed, ttl, micros, would_deny, times } => {
                 Self {
-                    times: (*times > 1).then_some(*times),
+                    times: more_than_one(*times),
                     policies: Some(policies),
                     opened: Some(opened),
                     ports: Some(openings.iter().map(Opening::to_string).collect()),
@@ -237,7 +237,8 @@ impl<'a> From<&'a Event> for Fields<'a> {
                 micros: Some(*micros),
                 ..Self::about(code, subject)
             },
-            Event::QueryDenied { subject, denial, process, sinkhole } => Self {
+            Event::QueryDenied { subject, denial, process, sinkhole, times } => Self {
+                times: more_than_one(*times),
                 reason: Some(denial.reason.code()),
                 policies: Some(&denial.policies),
                 sinkhole: *sinkhole,
@@ -366,4 +367,9 @@ impl<'a> From<&'a Event> for Fields<'a> {
             }
         }
     }
+}
+
+/// One goes without saying.
+const fn more_than_one(times: u64) -> Option<u64> {
+    if times > 1 { Some(times) } else { None }
 }

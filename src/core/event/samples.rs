@@ -72,12 +72,14 @@ pub(crate) fn all() -> Vec<Event> {
             denial: denial(),
             process: Traced::Found(Arc::new(process())),
             sinkhole: Some("198.18.0.7".parse().unwrap()),
+            times: 2,
         },
         Event::QueryDenied {
             subject: Subject { agent: None, ..subject("api.example.com") },
             denial: Denial::by_default(Reason::UnknownClient),
             process: Traced::Unasked,
             sinkhole: None,
+            times: 1,
         },
         Event::QueryFailed { subject: subject("api.example.com"), failure: Failure::UpstreamSilent, micros: 4_000_112 },
         Event::LeaseOpened(lease(75)),
@@ -160,9 +162,9 @@ pub(crate) fn more() -> Vec<Event> {
         all()
             .into_iter()
             .filter_map(|event| match event {
-                Event::QueryDenied { subject, denial, .. } => {
+                Event::QueryDenied { subject, denial, times, .. } => {
                     let sinkhole = Some("198.18.0.7".parse().unwrap());
-                    Some(Event::QueryDenied { subject, denial, process: process.clone(), sinkhole })
+                    Some(Event::QueryDenied { subject, denial, process: process.clone(), sinkhole, times })
                 }
                 Event::ConnectDenied { flow, hostname, denial, .. } => {
                     Some(Event::ConnectDenied { flow, hostname, denial, process: process.clone() })

@@ -87,6 +87,11 @@ impl Record {
     pub fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok().filter(|record: &Self| !record.event.is_empty())
     }
+
+    /// How many questions it tells of, if it tells of questions.
+    pub fn questions(&self) -> u64 {
+        self.times.unwrap_or(1)
+    }
 }
 
 #[cfg(test)]

@@ -120,16 +120,16 @@ impl<'a> Replay<'a> {
         let asked = match Asked::of(record) {
             Ok(Some(asked)) => asked,
             Ok(None) => return,
-            Err(why) => return self.skip(why),
+            Err(why) => return self.skip(record, why),
         };
         let before = match self.against {
             Some(policy) => asked.put_to(policy),
             None => match asked.recorded(record) {
                 Ok(verdict) => verdict,
-                Err(why) => return self.skip(why),
+                Err(why) => return self.skip(record, why),
             },
         };
-        self.compared = self.compared.saturating_add(1);
+        self.compared = self.compared.saturating_add(record.questions());
         let after = asked.put_to(self.policy);
         if before.permitted || after.permitted {
             self.compare(record, &asked, &before, &after);
@@ -149,9 +149,9 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn skip(&mut self, why: &'static str) {
+    fn skip(&mut self, record: &Record, why: &'static str) {
         if let Some(count) = self.skipped.entry(why, || 0) {
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(record.questions());
         }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Replay<'a> {
                 Change::NewlyPermitted => &mut self.newly_permitted,
                 Change::NewlyDenied => &mut self.newly_denied,
             };
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(record.questions());
             let key = (change, asked.agent().to_string(), asked.target(), asked.kind());
             let begun = || Difference {
                 change,
@@ -183,7 +183,7 @@ impl<'a> Replay<'a> {
                 questions: Tally::begun(record.time),
             };
             let Some(difference) = self.differences.entry(key, begun) else { continue };
-            difference.questions.add(record.time);
+            difference.questions.add_many(record.time, record.questions());
             difference.depends_on_address |= more.depends_on_address || less.depends_on_address;
             for (told, verdict) in [(&mut difference.before, before), (&mut difference.after, after)] {
                 told.extend(verdict.policies.iter().take(FEW.saturating_sub(told.len())).cloned());

@@ -108,16 +108,17 @@ impl Review {
     fn count(&mut self, record: &Record) {
         let totals = &mut self.totals;
         let add = |total: &mut u64, more: u64| *total = total.saturating_add(more);
+        let questions = record.questions();
         add(&mut totals.events, 1);
         if Refusal::of_wanted(record).is_some_and(|refusal| refusal.would) {
-            add(&mut totals.would_deny, 1);
+            add(&mut totals.would_deny, questions);
         }
         match record.event.as_str() {
-            "query.answered" => add(&mut totals.answered, 1),
-            "query.empty" => add(&mut totals.empty, 1),
-            "query.denied" if record.search == Some(true) => add(&mut totals.denied_search, 1),
-            "query.denied" | "client.unknown" => add(&mut totals.denied, 1),
-            "query.failed" => add(&mut totals.failed, 1),
+            "query.answered" => add(&mut totals.answered, questions),
+            "query.empty" => add(&mut totals.empty, questions),
+            "query.denied" if record.search == Some(true) => add(&mut totals.denied_search, questions),
+            "query.denied" | "client.unknown" => add(&mut totals.denied, questions),
+            "query.failed" => add(&mut totals.failed, questions),
             "connect.denied" => add(&mut totals.connections_denied, 1),
             "packet.dropped" => add(&mut totals.packets_dropped, 1),
             "packets.summarised" => add(&mut totals.packets_dropped, record.packets.unwrap_or_default()),

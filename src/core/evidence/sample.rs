@@ -91,6 +91,7 @@ pub fn denied(agent: &str, name: &str, kind: &str, denial: (Reason, &[&str]), by
         denial: Denial { reason: denial.0, policies: denial.1.iter().map(|id| PolicyId::new(id)).collect() },
         process: by,
         sinkhole: None,
+        times: 1,
     }
 }
 

@@ -166,7 +166,7 @@ impl Suggestions {
                     catch_alls: BTreeSet::new(),
                 };
                 let Some(denied) = self.denied.entry((agent, name), begun) else { return };
-                denied.times.add(record.time);
+                denied.times.add_many(record.time, record.questions());
                 denied.would |= refusal.would;
                 denied.kinds.extend(refusal.kind);
                 if by_catch_alls {
@@ -221,7 +221,7 @@ impl Suggestions {
         };
         let key = LeftOut { who, what: what.to_owned(), why };
         if let Some(tally) = self.left_out.entry(key, || Tally::begun(record.time)) {
-            tally.add(record.time);
+            tally.add_many(record.time, record.questions());
         }
     }
 

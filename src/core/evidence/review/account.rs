@@ -119,7 +119,7 @@ impl Account {
 
     fn add_refusal(&mut self, record: &Record, refusal: Refusal<'_>) {
         let asks = record.event != "connect.denied";
-        self.denied_questions = self.denied_questions.saturating_add(u64::from(asks));
+        self.denied_questions = self.denied_questions.saturating_add(if asks { record.questions() } else { 0 });
         let key = DeniedKey {
             hostname: refusal.hostname.to_owned(),
             reason: refusal.reason.to_owned(),
@@ -130,13 +130,13 @@ impl Account {
             let below = Name::parse(refusal.hostname).ok().and_then(|name| registrable(&name));
             let below = below.map_or_else(|| "other names".to_owned(), |domain| domain.to_string());
             if let Some(tally) = self.denied_below.entry(below, || Tally::begun(record.time)) {
-                tally.add(record.time);
+                tally.add_many(record.time, record.questions());
             }
             return;
         };
         row.kinds.extend(refusal.kind.filter(|_| row.kinds.len() < FEW));
         if asks {
-            row.questions.add(record.time);
+            row.questions.add_many(record.time, record.questions());
         } else {
             row.questions.add_many(record.time, 0);
             row.connections = row.connections.saturating_add(1);
@@ -146,7 +146,7 @@ impl Account {
 
     fn add_question(&mut self, record: &Record) {
         let is_question = matches!(record.event.as_str(), "query.answered" | "query.empty");
-        let times = record.times.unwrap_or(1);
+        let times = record.questions();
         self.answered_questions = self.answered_questions.saturating_add(if is_question { times } else { 0 });
         let Some(hostname) = record.hostname.clone() else { return };
         let Some(row) = self.reached.entry(hostname, || ReachedRow::begun(record)) else { return };
@@ -310,7 +310,7 @@ impl ReachedRow {
 fn count_actor(actors: &mut Limited<Actor, u64>, record: &Record) {
     let Some(actor) = Actor::of(record) else { return };
     if let Some(count) = actors.entry(actor, || 0) {
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(record.questions());
     }
 }
 

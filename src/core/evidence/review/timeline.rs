@@ -35,8 +35,8 @@ impl Timeline {
         }
         let slot = record.time.as_second().div_euclid(self.seconds);
         let counts = self.slots.entry(slot).or_default();
-        counts.0 = counts.0.saturating_add(u64::from(answered));
-        counts.1 = counts.1.saturating_add(u64::from(denied));
+        counts.0 = counts.0.saturating_add(if answered { record.questions() } else { 0 });
+        counts.1 = counts.1.saturating_add(if denied { record.questions() } else { 0 });
         while self.width() > SLOTS {
             self.widen();
         }
