@@ -102,6 +102,11 @@ fn end_of_question(wire: &[u8]) -> Option<usize> {
     (end <= wire.len()).then_some(end)
 }
 
+/// TC (RFC 1035 section 4.1.1).
+fn is_truncated(message: &[u8]) -> bool {
+    message.get(2).is_some_and(|flags| flags & 0x02 != 0)
+}
+
 /// An answer that is on its way, and may be kept.
 #[derive(Clone, Debug)]
 pub(super) struct Occasion {
@@ -178,6 +183,10 @@ impl Repeats {
         event: Event,
         now: Instant,
     ) {
+        // What had to be cut has its TTLs elsewhere, and is asked for over TCP.
+        if is_truncated(message) {
+            return;
+        }
         let until = now + ttl.duration();
         let Some(last) = until.checked_sub(LEAST_LEFT).filter(|last| *last >= now) else { return };
         if occasion.stage == self.edition.now() {
@@ -273,7 +282,6 @@ impl Kept {
         let question = (HEADER..self.end, wire.get(HEADER..self.end).unwrap_or_default());
         let id = (0..2, wire.get(..2).unwrap_or_default());
         for (place, octets) in places.chain([question, id]) {
-            // Truncated, it has fewer places.
             if let Some(place) = message.get_mut(place).filter(|place| place.len() == octets.len()) {
                 place.copy_from_slice(octets);
             }

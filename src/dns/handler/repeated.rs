@@ -66,6 +66,22 @@ async fn an_answer_that_was_on_its_way_while_the_law_changed_is_not_kept() {
     assert_eq!(asked(&wall, CLIENT, &api()), Admission::Serve);
 }
 
+/// More addresses than a datagram takes.
+fn at_length(query: &Query) -> Outcome {
+    let Outcome::Answered(answer) = answered(query) else { panic!("it is answered") };
+    let mut screened = Arc::into_inner(answer.screened).unwrap();
+    screened.records = vec![screened.records[0].clone(); 200];
+    Outcome::Answered(Answered { screened: Arc::new(screened), ..answer })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_had_to_be_cut_is_not_kept() {
+    let wall = wall_with(at_length, |_| {}, Duration::ZERO);
+    let first = wall.octets(CLIENT, &api()).await.unwrap();
+    assert_eq!((first[2] & 0x02, first[7]), (0x02, 0), "it is cut");
+    assert_eq!(asked(&wall, CLIENT, &api()), Admission::Serve);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_decided_by_the_time_or_only_let_pass_is_decided_each_time() {
     let by_time = |query: &Query| match answered(query) {

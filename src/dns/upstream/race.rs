@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep};
 
 use super::server::Server;
@@ -27,28 +28,25 @@ pub(super) async fn ask(servers: &[Arc<Server>], question: &Arc<Question>, rules
     let mut asked: Vec<(Arc<Server>, Instant)> = Vec::new();
     let mut failed: Vec<Arc<Server>> = Vec::new();
     let mut failure = Failure::UpstreamSilent;
-    let mut race = JoinSet::new();
+    // All on the one task: another thread would have to be woken for each.
+    let mut race = FuturesUnordered::new();
     loop {
         let next = schedule.find(|server| !failed.iter().any(|failed| Arc::ptr_eq(failed, server)));
         if let Some(server) = next {
             asked.push((Arc::clone(&server), Instant::now()));
             let question = Arc::clone(question);
-            race.spawn(async move {
+            race.push(async move {
                 let answered = server.ask(&question).await;
                 (server, answered)
             });
         }
         let pause = if asked.len() <= order.len() { HEDGE } else { RETRY };
         let finished = tokio::select! {
-            finished = race.join_next() => finished,
+            finished = race.next() => finished,
             () = sleep(pause) => continue,
         };
-        let Some(finished) = finished else {
+        let Some((server, answered)) = finished else {
             return Err(failure);
-        };
-        let Ok((server, answered)) = finished else {
-            failure = Failure::UpstreamUnusable;
-            continue;
         };
         match answered.and_then(|response| screen(&question.name, question.kind, &response, rules)) {
             Ok(screened) => {
