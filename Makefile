@@ -16,7 +16,10 @@ ISOLATED := unshare --net $(if $(filter 0,$(shell id -u)),,--user --map-root-use
 # How long `make fuzz` searches, for each kind of input.
 FUZZ_SECONDS ?= 180
 
-.PHONY: help demo test check fuzz build image packages engine checkers
+# What `make bench` is told: `BENCH="--what cached,unique --rounds 3"`.
+BENCH ?=
+
+.PHONY: help demo test check fuzz bench build image packages engine checkers
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +35,10 @@ check: packages $(CARGO_DENY) ## Format, lints, docs, licences, shipped files
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
-	cd tests/battery && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings && $(CARGO) test --locked
+	for crate in tests/battery benches/peers; do \
+		(cd $$crate && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings && $(CARGO) test --locked) \
+			|| exit 1; \
+	done
 	$(CARGO_DENY) --locked check licenses bans sources
 	$(CARGO) build --locked
 	$(CEDARWALL) check --config cedarwall.toml
@@ -55,6 +61,14 @@ fuzz: packages $(CARGO_FUZZ) ## Search for inputs that break a promise (Rust's n
 		PATH="$(TOOLS)/bin:$$PATH" cargo +nightly fuzz run --sanitizer none $$kind \
 			fuzz/target/found/$$kind fuzz/corpus/$$kind -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
 	done
+
+# In namespaces of its own, which go when it ends. Nothing else should run on
+# the machine meanwhile; it says so where something does.
+bench: packages ## Measure the wall beside dnsmasq, Unbound, dnsdist, Knot, SmartDNS: benches/results/ (as root)
+	@sh .ci/packages bench
+	$(CARGO) build --release --locked
+	cd benches/peers && $(CARGO) build --release --locked --target-dir ../../target/bench-peers
+	target/bench-peers/release/peers run --cedarwall target/release/cedarwall $(BENCH)
 
 build: packages ## Build the release binary
 	$(CARGO) build --release --locked
