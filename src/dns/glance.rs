@@ -1,8 +1,7 @@
 //! [`Glance`]: a look at the kernel, once for many questions.
 
 /// Says whether the kernel still holds all that it was told. It looks at most
-/// once after each [`begin`](Self::begin): before the questions are looked at
-/// that arrived together.
+/// once for all questions that arrived together.
 pub struct Glance {
     look: Box<dyn FnMut() -> bool + Send>,
     seen: Option<bool>,
