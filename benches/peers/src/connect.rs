@@ -1,13 +1,17 @@
-//! New connections a second: one side accepts and closes, the other connects
-//! and resets, so that no port waits for the end of a minute.
+//! New connections a second: one side accepts and closes, the other connects,
+//! waits for that, and resets: so that nothing queues up where it is accepted,
+//! and no port waits for the end of a minute.
 
-use std::io;
+use std::io::{self, Read};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
+
+/// How long one may take.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where connections are accepted.
 #[derive(clap::Args)]
@@ -69,13 +73,19 @@ pub fn connect(arguments: &Arguments) -> io::Result<Connected> {
 fn one_after_another(arguments: &Arguments, end: Instant) -> (u64, u64) {
     let (mut connected, mut failed) = (0, 0);
     while Instant::now() < end {
-        match TcpStream::connect_timeout(&SocketAddr::V4(arguments.to), Duration::from_secs(1)) {
-            Ok(stream) => {
-                connected += 1;
-                let _ = Socket::from(stream).set_linger(Some(Duration::ZERO));
-            }
+        match one(arguments.to) {
+            Ok(()) => connected += 1,
             Err(_) => failed += 1,
         }
     }
     (connected, failed)
+}
+
+/// From the first packet until the other side has taken it.
+fn one(to: SocketAddrV4) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(to), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let taken = stream.read(&mut [0]);
+    Socket::from(stream).set_linger(Some(Duration::ZERO))?;
+    taken.map(drop)
 }
