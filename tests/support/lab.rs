@@ -81,10 +81,10 @@ impl Lab {
             ip -n internet route add default via 198.51.100.1; ip -n internet -6 route add default via 2001:db8:1::1
             for address in 53 54; do ip -n internet addr add 198.51.100.$address/24 dev eth0; done
             ip -n internet route add local 203.0.113.0/24 dev lo
-            ip -n internet route add local 100.70.0.0/16 dev lo
+            ip -n internet route add local 100.70.0.0/15 dev lo
             ip -n internet route add local 2001:db8:2::/64 dev lo
             ip route add 203.0.113.0/24 via 198.51.100.10
-            ip route add 100.70.0.0/16 via 198.51.100.10
+            ip route add 100.70.0.0/15 via 198.51.100.10
             ip -6 route add 2001:db8:2::/64 via 2001:db8:1::10
             echo 1 > /proc/sys/net/ipv4/ip_forward
             echo 1 > /proc/sys/net/ipv6/conf/all/forwarding

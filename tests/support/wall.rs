@@ -52,7 +52,7 @@ impl Default for Setup<'_> {
             dns: "",
             policy_lines: "watch = false",
             wall: "",
-            allow_ranges: &["203.0.113.0/24", "100.70.0.0/16", "2001:db8:2::/64"],
+            allow_ranges: &["203.0.113.0/24", "100.70.0.0/15", "2001:db8:2::/64"],
             lease: "",
             upstream: &["udp://198.51.100.53:53"],
             names: "",
