@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{Effect, Expr};
+use cedar_policy_core::ast::{Effect, Expr, ExprKind, Var};
 use ipnet::IpNet;
 
 use super::super::name::Name;
@@ -35,6 +35,7 @@ pub(super) struct Clause {
 /// What of the circumstances a condition looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mentions {
+    pub(super) host: bool,
     pub(super) ip: bool,
     pub(super) now: bool,
     pub(super) client: bool,
@@ -44,6 +45,7 @@ pub(super) struct Mentions {
 impl Mentions {
     pub(super) const fn or(self, other: Self) -> Self {
         Self {
+            host: self.host || other.host,
             ip: self.ip || other.ip,
             now: self.now || other.now,
             client: self.client || other.client,
@@ -112,6 +114,7 @@ impl Clause {
             effect,
             condition,
             mentions: Mentions {
+                host: statement.ast().non_scope_constraints().is_some_and(looks_at_host),
                 ip: facts.mentions_ip,
                 now: facts.mentions_now,
                 client: facts.mentions_client,
@@ -147,7 +150,62 @@ impl OnAddress {
     }
 }
 
+/// Whether `condition` can tell one host from another: by anything of the
+/// resource but its port, or by `context.host`.
+fn looks_at_host(condition: &Expr) -> bool {
+    let harmless = |of: &Expr, attribute: &str| match of.expr_kind() {
+        ExprKind::Var(Var::Resource) => attribute == "port",
+        ExprKind::Var(Var::Context) => attribute != "host",
+        _ => false,
+    };
+    let (mut looks, mut harmless_looks) = (0_usize, 0_usize);
+    for part in condition.subexpressions() {
+        match part.expr_kind() {
+            ExprKind::Var(Var::Resource | Var::Context) => looks += 1,
+            ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr } if harmless(expr, attr) => {
+                harmless_looks += 1;
+            }
+            ExprKind::ExtHasAttr { expr, attrs } if harmless(expr, attrs.first()) => harmless_looks += 1,
+            _ => {}
+        }
+    }
+    looks != harmless_looks
+}
+
 fn too_deep(statement: &Statement) -> Problem {
     let message = format!("this policy looks at `context.ip` more than {MAX_DEPTH} levels deep");
     Problem::error(statement.place.clone(), message).with_help("write it as several policies").of(Rule::TooDeep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::str::FromStr;
+
+    #[test]
+    fn whatever_could_tell_hosts_apart_looks_at_the_host() {
+        let looks = |condition: &str| looks_at_host(cedar_policy::Expression::from_str(condition).unwrap().as_ref());
+        for condition in [
+            "context.host == \"a.example\"",
+            "context has host",
+            "context has host.length",
+            "resource.host like \"*.example\"",
+            "resource in Domain::\"example\"",
+            "resource == Resource::\"a.example:443\"",
+            "resource is Resource",
+            "context.port == 443 && !(resource in Domain::\"example\")",
+            "context == {host: \"a.example\"}",
+            "if resource.port == 1 then true else principal == resource",
+        ] {
+            assert!(looks(condition), "{condition}");
+        }
+        for condition in [
+            "context.port == 443 && context.protocol == Protocol::\"tcp\"",
+            "resource.port >= 8000 && context.now > datetime(\"2026-01-01\")",
+            "resource has port && context has port",
+            "principal.trusted || context has ip && context.ip.isLoopback()",
+        ] {
+            assert!(!looks(condition), "{condition}");
+        }
+    }
 }

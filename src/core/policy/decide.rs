@@ -35,10 +35,19 @@ pub(super) struct Inquiry<'a> {
     pub(super) now: WallTime,
 }
 
-/// A decision, and whether it depends on the agent and the question alone.
+/// A decision, and whether it is to be remembered under the name: it depends on
+/// the agent and the question alone, and is not remembered for every name of
+/// its slice.
 pub(super) struct Ruling {
     pub(super) decision: Decision,
     pub(super) lasts: bool,
+}
+
+/// A decision for every name of a slice, and the policies that permitted.
+#[derive(Debug)]
+pub(super) struct Common {
+    decision: Decision,
+    permitting: Box<[u32]>,
 }
 
 /// One evaluation failed, or could not even be put: the ids of the policies
@@ -74,12 +83,21 @@ impl Inquiry<'_> {
         if !self.query.kind.leads_to_connections() {
             return self.records();
         }
-        self.connections(View::ByName, None)
+        let slice = self.slice(&self.query.name);
+        if !lasts(slice.mentions) {
+            return Ruling { decision: self.connections(&slice, View::ByName, None).decision, lasts: false };
+        }
+        let Some(clauses) = slice.of_any_host() else {
+            return Ruling { decision: self.connections(&slice, View::ByName, None).decision, lasts: true };
+        };
+        let common =
+            self.policy.decisions.of_slice(&self.query.agent, clauses, || self.connections(&slice, View::ByName, None));
+        Ruling { decision: self.of_this_name(&common), lasts: false }
     }
 
     /// Which ports are open on one address, and by which policies.
     pub(super) fn by_address(&self, address: IpAddr) -> Decision {
-        self.connections(View::Exact, Some(address)).decision
+        self.connections(&self.slice(&self.query.name), View::Exact, Some(address)).decision
     }
 
     /// Whether one port of the name may be connected to, at `address` if one
@@ -88,7 +106,7 @@ impl Inquiry<'_> {
         let view = if address.is_some() { View::Exact } else { View::ByName };
         let slice = self.slice(&self.query.name);
         match self.survey(&slice, &self.query.name, view, address, &[Opening { protocol, ports: port.into() }]) {
-            Ok(findings) => self.summary(&slice, &findings),
+            Ok(findings) => self.summary(&slice, &findings).decision,
             Err(erring) => Decision::Deny(erring.into()),
         }
     }
@@ -121,26 +139,36 @@ impl Inquiry<'_> {
         Ok(forbidding)
     }
 
-    fn connections(&self, view: View, address: Option<IpAddr>) -> Ruling {
-        let slice = self.slice(&self.query.name);
-        let decision = match self.survey(&slice, &self.query.name, view, address, &openings(&[&slice])) {
-            Ok(findings) => self.summary(&slice, &findings),
-            Err(erring) => Decision::Deny(erring.into()),
-        };
-        Ruling { decision, lasts: lasts(slice.mentions) }
+    fn connections(&self, slice: &Slice, view: View, address: Option<IpAddr>) -> Common {
+        match self.survey(slice, &self.query.name, view, address, &openings(&[slice])) {
+            Ok(findings) => self.summary(slice, &findings),
+            Err(erring) => Common { decision: Decision::Deny(erring.into()), permitting: [].into() },
+        }
     }
 
-    fn summary(&self, slice: &Slice, findings: &[Finding]) -> Decision {
+    fn summary(&self, slice: &Slice, findings: &[Finding]) -> Common {
         let mut openings = Vec::new();
         let mut permitting = BTreeSet::new();
         for finding in findings.iter().filter(|finding| finding.answer.is_permitted()) {
             openings.push(finding.opening);
             permitting.extend(finding.answer.reasons().iter().copied());
         }
-        if openings.is_empty() {
-            return Decision::Deny(self.denial(findings));
+        let permitting: Box<[u32]> = permitting.into_iter().collect();
+        let decision = match openings.is_empty() {
+            true => Decision::Deny(self.denial(findings)),
+            false => Decision::Permit(self.permit(slice.mentions, &permitting, merged(openings))),
+        };
+        Common { decision, permitting }
+    }
+
+    /// What is decided for every name of a slice, for the name asked for.
+    fn of_this_name(&self, Common { decision, permitting }: &Common) -> Decision {
+        match decision {
+            Decision::Permit(permit) => {
+                Decision::Permit(Permit { unnamed: self.unnamed(permitting), ..permit.clone() })
+            }
+            Decision::Deny(denial) => Decision::Deny(denial.clone()),
         }
-        Decision::Permit(self.permit(slice.mentions, &permitting.into_iter().collect::<Vec<_>>(), merged(openings)))
     }
 
     /// A forbid is the reason if it covers every port, or if without forbids

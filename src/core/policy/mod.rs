@@ -225,6 +225,9 @@ impl Policy {
     }
 
     fn standing(&self, agent: &Agent) -> Standing {
+        if self.principals.is_in_no_team(agent) {
+            return self.slices.standing_alone(&self.vocabulary.agent, agent.as_str());
+        }
         let principal = self.principals.entity(agent, &self.vocabulary);
         self.slices.standing(principal.uid(), principal.ancestors())
     }

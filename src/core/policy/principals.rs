@@ -79,6 +79,11 @@ impl Principals {
         entity
     }
 
+    /// Whether no file lists `agent`, and nobody has put it in a team.
+    pub(super) fn is_in_no_team(&self, agent: &Agent) -> bool {
+        agent.team().is_none() && !self.agents.contains_key(agent.as_str())
+    }
+
     /// Warnings about agents and teams that a policy names and no file lists.
     pub(super) fn doubts(&self, facts: &Facts) -> Vec<Problem> {
         facts.principals.iter().filter_map(|(kind, id, place)| self.doubt(kind, id, place)).collect()

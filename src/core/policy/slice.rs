@@ -29,7 +29,7 @@ pub(super) struct Slice {
 impl Slice {
     /// An empty slice for `host`.
     pub(super) const fn of(host: Name) -> Self {
-        let mentions = Mentions { ip: false, now: false, client: false, protocol: false };
+        let mentions = Mentions { host: false, ip: false, now: false, client: false, protocol: false };
         Self { host, common: Vec::new(), at: BTreeMap::new(), starts: BTreeSet::new(), mentions }
     }
 
@@ -68,6 +68,12 @@ impl Slice {
     /// The policies whose scope holds on `port`.
     pub(super) fn on(&self, port: Port) -> impl Iterator<Item = u32> + '_ {
         self.common.iter().chain(self.at.get(&port).into_iter().flatten()).copied()
+    }
+
+    /// The policies, if none of them can tell this host from another in whose
+    /// slice they are.
+    pub(super) fn of_any_host(&self) -> Option<&[u32]> {
+        (self.at.is_empty() && !self.mentions.host).then_some(&*self.common)
     }
 
     /// Whether any policy's scope holds on `port`.

@@ -70,6 +70,12 @@ impl Slices {
         Standing { own: self.marks.of(entity), kind: self.marks.types.get(entity.entity_type()).copied(), above }
     }
 
+    /// Where the entity of type `kind` and of this `id` stands, which is in none.
+    pub(super) fn standing_alone(&self, kind: &EntityType, id: &str) -> Standing {
+        let own = self.marks.entities.get(kind).and_then(|known| known.get(id)).copied();
+        Standing { own, kind: self.marks.types.get(kind).copied(), above: Vec::new() }
+    }
+
     /// Where an entity of type `kind` stands that is in those of type
     /// `above_kind` with the ids `above`, whatever its own id is.
     pub(super) fn nameless<'a>(

@@ -19,7 +19,7 @@ use super::super::clause::Mentions;
 use super::super::literal::{self, AddressLiteral, ResourceId};
 
 /// A policy looked at by itself may look at anything.
-const EVERYTHING: Mentions = Mentions { ip: true, now: true, client: true, protocol: true };
+const EVERYTHING: Mentions = Mentions { host: true, ip: true, now: true, client: true, protocol: true };
 
 /// A request and its entities.
 pub(in super::super) struct Scene {
