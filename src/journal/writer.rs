@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -44,6 +46,9 @@ pub(super) struct Writer {
 
 /// Lines are written together up to this many octets.
 const BATCH: usize = 64 * 1024;
+/// How long after an event that came alone the next ones are waited for:
+/// whoever reports while nobody waits at the queue has nobody to wake.
+const GATHERING: Duration = Duration::from_millis(2);
 
 impl Writer {
     pub(super) fn new(
@@ -81,6 +86,8 @@ impl Writer {
                         Ok(entry) => self.take(&entry),
                         Err(_) => break,
                     }
+                    self.flush();
+                    sleep(GATHERING);
                 }
             }
         }
