@@ -10,13 +10,13 @@ mod tcp;
 mod udp;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture, WeakShared};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -40,11 +40,12 @@ struct Shared {
     rules: Rules,
     patience: Duration,
     answers: Answers,
-    in_flight: Mutex<HashMap<Question, watch::Receiver<Progress>>>,
+    in_flight: Mutex<HashMap<Question, WeakShared<Lookup>>>,
 }
 
-/// How a lookup that several wait for stands: not finished, or its result.
-type Progress = Option<Result<Resolved, Failure>>;
+/// A lookup that several may wait for. Whoever waits drives it, and the others
+/// go on with it where one goes away.
+type Lookup = BoxFuture<'static, Result<Resolved, Failure>>;
 
 impl Forwarder {
     /// A forwarder to the servers of `dns`, screening by `rules`.
@@ -114,31 +115,24 @@ impl Shared {
         if let Some(resolved) = self.answers.find(question) {
             return Ok(resolved);
         }
-        let mut watcher = self.join(question);
-        match watcher.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(result)) => result.clone(),
-            Ok(None) | Err(_) => Err(Failure::UpstreamUnusable),
-        }
+        self.join(question).await
     }
 
-    /// Joins the lookup of `question` that is in flight, or starts one. It
-    /// runs as a task of its own: whoever waits may go away.
-    fn join(self: &Arc<Self>, question: &Question) -> watch::Receiver<Progress> {
+    /// Joins the lookup of `question` that is in flight, or begins one.
+    fn join(self: &Arc<Self>, question: &Question) -> future::Shared<Lookup> {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        match in_flight.entry(question.clone()) {
-            Entry::Occupied(entry) => entry.get().clone(),
-            Entry::Vacant(entry) => {
-                let (progress, watcher) = watch::channel(None);
-                entry.insert(watcher.clone());
-                let landing = Landing { shared: Arc::clone(self), question: Arc::new(question.clone()) };
-                tokio::spawn(async move {
-                    let result = landing.shared.look_up(&landing.question).await;
-                    drop(landing);
-                    progress.send_replace(Some(result));
-                });
-                watcher
-            }
+        if let Some(lookup) = in_flight.get(question).and_then(WeakShared::upgrade) {
+            return lookup;
         }
+        let landing = Landing { shared: Arc::clone(self), question: Arc::new(question.clone()) };
+        let lookup = async move {
+            let result = landing.shared.look_up(&landing.question).await;
+            drop(landing);
+            result
+        };
+        let lookup = lookup.boxed().shared();
+        in_flight.extend(lookup.downgrade().map(|lookup| (question.clone(), lookup)));
+        lookup
     }
 
     async fn look_up(&self, question: &Arc<Question>) -> Result<Resolved, Failure> {

@@ -3,9 +3,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,8 +16,9 @@ use super::any_port_for;
 use super::message::{Judged, Transaction};
 use crate::core::decision::Failure;
 
-/// Sockets kept for later queries, per server.
-const KEPT: usize = 32;
+/// Sockets kept for later queries, per server: about as many as there are
+/// queries in flight on a busy day, as opening one takes as long as a query.
+const KEPT: usize = 256;
 /// Queries after which a socket, and with it its port, is given up.
 const MAX_USES: u32 = 256;
 /// Age at which it is given up.
@@ -69,13 +73,16 @@ impl Sockets {
     }
 
     fn take_idle(&self) -> Option<Socket> {
+        let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|socket| socket.opened.elapsed() < MAX_AGE);
-        if idle.is_empty() {
-            return None;
+        while !idle.is_empty() {
+            let index = rand::random_range(0..idle.len());
+            let socket = idle.swap_remove(index);
+            if now.duration_since(socket.opened) < MAX_AGE {
+                return Some(socket);
+            }
         }
-        let index = rand::random_range(0..idle.len());
-        Some(idle.swap_remove(index))
+        None
     }
 
     fn keep(&self, socket: Socket) {
@@ -90,21 +97,30 @@ impl Socket {
     async fn exchange(&mut self, transaction: &Transaction) -> io::Result<Judged> {
         self.uses += 1;
         self.socket.send(transaction.wire()).await?;
-        let mut buffer = vec![0; BUFFER];
         let mut patience = None;
         loop {
             let received = match patience {
-                None => self.socket.recv(&mut buffer).await,
-                Some(until) => match timeout_at(until, self.socket.recv(&mut buffer)).await {
+                None => self.receive(transaction).await,
+                Some(until) => match timeout_at(until, self.receive(transaction)).await {
                     Ok(received) => received,
                     Err(_) => return Ok(Judged::Misspelled),
                 },
             };
-            match transaction.judge(buffer.get(..received?).unwrap_or_default()) {
+            match received? {
                 Judged::NotOurs => {}
                 Judged::Misspelled => patience = patience.or(Some(Instant::now() + FORGERY_PATIENCE)),
                 judged => return Ok(judged),
             }
         }
+    }
+
+    /// Waits for a message. The room for it is not held while there is none.
+    async fn receive(&self, transaction: &Transaction) -> io::Result<Judged> {
+        let received = || {
+            let mut buffer = [0; BUFFER];
+            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
+            Ok(transaction.judge(buffer.get(..length).unwrap_or_default()))
+        };
+        self.socket.async_io(Interest::READABLE | Interest::ERROR, received).await
     }
 }
