@@ -12,7 +12,7 @@ use super::request::{ClientEdns, HEADER, Head, Request};
 use crate::core::config::Transport;
 use crate::core::name::Name;
 use crate::core::query::RecordKind;
-use crate::core::record::{Data, Record};
+use crate::core::record::Data;
 use crate::core::screen::{Encoded, Screened};
 use crate::core::time::Ttl;
 
@@ -24,6 +24,11 @@ const PLAIN_PAYLOAD: u16 = 512;
 /// An EDE text is cut to this many octets, so that it fits beside any
 /// question.
 const MAX_EXTRA_TEXT: usize = 200;
+
+/// Octets that an OPT record without options has.
+const OPTIONS: usize = 11;
+/// Octets that most answers have at most.
+const USUAL: usize = 256;
 
 const CLASS_IN: u16 = 1;
 const TYPE_A: u16 = 1;
@@ -87,7 +92,8 @@ impl<'a> Reply<'a> {
 
     /// An answer with the records of `encoded`, each to be kept for `ttl`.
     pub(super) fn with(&self, encoded: &Encoded, ttl: Ttl, rcode: Rcode, error: Option<&ExtendedError>) -> Vec<u8> {
-        let mut message = encoded.message.to_vec();
+        let mut message = Vec::with_capacity(encoded.message.len() + OPTIONS);
+        message.extend_from_slice(&encoded.message);
         // The client's own spelling: it may compare, to tell our answer from
         // a forged one. Every owner name is a pointer to it.
         write_at(&mut message, HEADER, self.question);
@@ -155,10 +161,14 @@ pub(super) fn encode<'a>(name: &Name, kind: RecordKind, screened: &'a Screened) 
     if let Some(encoded) = screened.encoded.get() {
         return Ok(encoded);
     }
-    let mut octets = Vec::new();
-    let mut writer = Writer::new(&mut octets, &wire_name(name)?, kind.number(), CLASS_IN)?;
+    let mut octets = Vec::with_capacity(USUAL);
+    let asked = wire_name(name)?;
+    let mut writer = Writer::new(&mut octets, &asked, kind.number(), CLASS_IN)?;
     for record in &screened.records {
-        writer.record(record)?;
+        match record.owner == *name {
+            true => writer.record(&asked, &record.data)?,
+            false => writer.record(&wire_name(&record.owner)?, &record.data)?,
+        }
     }
     let answers = screened.records.len();
     if screened.negative.is_some() {
@@ -173,9 +183,10 @@ pub(super) fn encode<'a>(name: &Name, kind: RecordKind, screened: &'a Screened) 
 /// section 3). It stands at the name itself: that spares asking where the
 /// zone begins, and no other name is judged by it.
 pub(super) fn negative(request: &Request<'_>) -> Result<Encoded, ProtoError> {
-    let mut octets = Vec::new();
-    let mut writer = Writer::new(&mut octets, &request.name, request.kind, request.class)?;
-    writer.soa(&request.name)?;
+    let mut octets = Vec::with_capacity(USUAL);
+    let name = request.name.to_lowercase();
+    let mut writer = Writer::new(&mut octets, &name, request.kind, request.class)?;
+    writer.soa(&name)?;
     let ttl_offsets = writer.ttl_offsets.into();
     Ok(finish_counts(octets, 0, 1, ttl_offsets))
 }
@@ -201,9 +212,10 @@ pub(super) fn text(request: &Request<'_>, text: &str) -> Result<Encoded, ProtoEr
 }
 
 fn one_record(request: &Request<'_>, kind: u16, rdata: &[u8]) -> Result<Encoded, ProtoError> {
-    let mut octets = Vec::new();
-    let mut writer = Writer::new(&mut octets, &request.name, request.kind, request.class)?;
-    writer.front(&request.name, kind, request.class)?;
+    let mut octets = Vec::with_capacity(USUAL);
+    let name = request.name.to_lowercase();
+    let mut writer = Writer::new(&mut octets, &name, request.kind, request.class)?;
+    writer.front(&name, kind, request.class)?;
     writer.rdata(rdata)?;
     let ttl_offsets = writer.ttl_offsets.into();
     Ok(finish_counts(octets, 1, 0, ttl_offsets))
@@ -218,7 +230,8 @@ fn finish_counts(mut octets: Vec<u8>, answers: usize, authorities: usize, ttl_of
 }
 
 /// Writes records after a header and a question, and remembers where their
-/// TTLs stand.
+/// TTLs stand. Names are told to it in lower case, so that equal ones become
+/// pointers.
 struct Writer<'a> {
     encoder: BinEncoder<'a>,
     ttl_offsets: Vec<u16>,
@@ -228,16 +241,15 @@ impl<'a> Writer<'a> {
     fn new(octets: &'a mut Vec<u8>, name: &WireName, kind: u16, class: u16) -> Result<Self, ProtoError> {
         let mut encoder = BinEncoder::new(octets);
         encoder.emit_vec(&[0; HEADER])?;
-        // In lower case, as owner names are, so that they become pointers.
-        name.to_lowercase().emit(&mut encoder)?;
+        name.emit(&mut encoder)?;
         encoder.emit_u16(kind)?;
         encoder.emit_u16(class)?;
         Ok(Self { encoder, ttl_offsets: Vec::new() })
     }
 
-    fn record(&mut self, record: &Record) -> Result<(), ProtoError> {
-        self.front(&wire_name(&record.owner)?, record.data.number(), CLASS_IN)?;
-        match &record.data {
+    fn record(&mut self, owner: &WireName, data: &Data) -> Result<(), ProtoError> {
+        self.front(owner, data.number(), CLASS_IN)?;
+        match data {
             Data::Address(address) => match address {
                 IpAddr::V4(address) => self.rdata(&address.octets()),
                 IpAddr::V6(address) => self.rdata(&address.octets()),
@@ -266,7 +278,7 @@ impl<'a> Writer<'a> {
 
     /// Owner, type, class and TTL.
     fn front(&mut self, owner: &WireName, kind: u16, class: u16) -> Result<(), ProtoError> {
-        owner.to_lowercase().emit(&mut self.encoder)?;
+        owner.emit(&mut self.encoder)?;
         self.encoder.emit_u16(kind)?;
         self.encoder.emit_u16(class)?;
         self.ttl()

@@ -4,6 +4,7 @@ use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 
 use super::*;
+use crate::core::record::Record;
 use crate::core::screen::Negative;
 
 const QUERY: &[u8] = b"\x12\x34\x01\x10\0\x01\0\0\0\0\0\0\x03wWw\x07example\x03ORG\0\0\x01\0\x01";

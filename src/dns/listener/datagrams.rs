@@ -77,6 +77,10 @@ impl Outbox {
         self.peers.push(Some(peer.into()));
     }
 
+    pub(super) const fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Sends all of it. Where there is no room to send one, silence does as
     /// well: a client asks again.
     pub(super) fn send(&mut self, socket: &UdpSocket) {

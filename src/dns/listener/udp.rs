@@ -1,12 +1,13 @@
 //! DNS over UDP: loops that take what has arrived and send what can be answered
-//! at once, and a task for each datagram that is worth one.
+//! at once, and a task for each datagram that is worth one. What tasks answer
+//! at about the same time is sent together.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 use tokio::net::UdpSocket;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
@@ -18,6 +19,9 @@ use crate::core::process::Ends;
 use crate::core::query::Protocol;
 use crate::dns::{Admission, Answer};
 
+/// Replies of tasks that are sent without waiting for more.
+const TOGETHER: usize = 16;
+
 pub(super) async fn serve<A: Answer>(
     socket: Arc<UdpSocket>,
     local: SocketAddr,
@@ -27,17 +31,63 @@ pub(super) async fn serve<A: Answer>(
 ) {
     let slots = limits.datagrams.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
     let free = Arc::new(Semaphore::new(slots));
+    let replies = Arc::new(Replies::default());
     let mut loops = JoinSet::new();
     // All read one socket: with one for each processor the kernel would choose
     // between them by the client's port, and one client keep one of them busy.
     for _ in 0..available_parallelism().map_or(1, usize::from) {
-        let counter =
-            Counter { socket: Arc::clone(&socket), local, answer: Arc::clone(&answer), free: Arc::clone(&free) };
-        loops.spawn(counter.serve(stop.clone()));
+        let (socket, answer) = (Arc::clone(&socket), Arc::clone(&answer));
+        let (free, replies) = (Arc::clone(&free), Arc::clone(&replies));
+        loops.spawn(Counter { socket, local, answer, free, replies }.serve(stop.clone()));
     }
-    while loops.join_next().await.is_some() {}
-    let everything = u32::try_from(slots).unwrap_or(u32::MAX);
-    let _ = free.acquire_many(everything).await;
+    let answered = async {
+        while loops.join_next().await.is_some() {}
+        let everything = u32::try_from(slots).unwrap_or(u32::MAX);
+        let _ = free.acquire_many(everything).await;
+    };
+    tokio::select! {
+        () = answered => {}
+        () = replies.deliver(&socket) => {}
+    }
+    replies.send(&socket);
+}
+
+/// Replies of tasks that wait to be sent together. A datagram that is sent by
+/// itself wakes whoever waits for it by itself, and that takes longer than
+/// sending it.
+#[derive(Default)]
+struct Replies {
+    waiting: Mutex<Outbox>,
+    ready: Notify,
+}
+
+impl Replies {
+    fn put(&self, reply: Vec<u8>, peer: SocketAddr, socket: &UdpSocket) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.put(reply, peer);
+        let count = waiting.len();
+        drop(waiting);
+        match count {
+            1 => self.ready.notify_one(),
+            TOGETHER.. => self.send(socket),
+            _ => {}
+        }
+    }
+
+    /// Sends what waits, for ever, when those tasks that could go on have done
+    /// so.
+    async fn deliver(&self, socket: &UdpSocket) {
+        loop {
+            self.ready.notified().await;
+            yield_now().await;
+            self.send(socket);
+        }
+    }
+
+    fn send(&self, socket: &UdpSocket) {
+        let mut waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.send(socket);
+    }
 }
 
 /// One loop's share of a socket.
@@ -46,6 +96,7 @@ struct Counter<A> {
     local: SocketAddr,
     answer: Arc<A>,
     free: Arc<Semaphore>,
+    replies: Arc<Replies>,
 }
 
 impl<A: Answer> Counter<A> {
@@ -88,11 +139,10 @@ impl<A: Answer> Counter<A> {
         };
         let wire: Box<[u8]> = wire.into();
         let ends = Ends::new(Protocol::Udp, peer, self.local);
-        let (socket, answer) = (Arc::clone(&self.socket), Arc::clone(&self.answer));
+        let (socket, answer, replies) = (Arc::clone(&self.socket), Arc::clone(&self.answer), Arc::clone(&self.replies));
         tokio::spawn(async move {
             if let Some(reply) = answer.answer(ends, &wire).await {
-                // A client that cannot be reached asks again, or does not.
-                let _ = socket.send_to(&reply, peer).await;
+                replies.put(reply, peer, &socket);
             }
             drop(slot);
         });
