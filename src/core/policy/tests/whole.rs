@@ -91,15 +91,10 @@ proptest! {
 
     #[test]
     fn a_slice_decides_what_the_whole_set_decides(text in policies()) {
-        let sources = Sources {
-            policies: vec![("p".to_owned(), text.clone())],
-            entities: Some(("entities.json".to_owned(), ENTITIES.to_owned())),
-            ..Sources::default()
-        };
         // The validator refuses what can never hold.
-        let loaded = Policy::load(&sources, CatchAllForbid::Strict);
-        prop_assume!(loaded.is_ok());
-        let policy = loaded.unwrap().policy;
+        let loaded = load(&text);
+        prop_assume!(loaded.is_some());
+        let policy = loaded.unwrap();
         let whole = whole(&policy);
 
         for host in NAMES {
@@ -120,6 +115,36 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_other_names_were_told_before_changes_nothing(
+        text in policies(),
+        names in Just(NAMES.into_iter().chain(["deep.api.example.com", "example.org", "com"]).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let loaded = load(&text);
+        prop_assume!(loaded.is_some());
+        let policy = loaded.unwrap();
+        for host in &names {
+            for agent in ["a", "b", "c"] {
+                let query = Query { agent: Agent::parse(agent).unwrap(), ..query(host, RecordKind::A) };
+                let alone = load(&text).unwrap();
+                prop_assert_eq!(policy.decide(&query, NOW), alone.decide(&query, NOW), "{} {}\n{}", agent, host, text);
+            }
+        }
+    }
+}
+
+fn load(text: &str) -> Option<Policy> {
+    let sources = Sources {
+        policies: vec![("p".to_owned(), text.to_owned())],
+        entities: Some(("entities.json".to_owned(), ENTITIES.to_owned())),
+        ..Sources::default()
+    };
+    Policy::load(&sources, CatchAllForbid::Strict).ok().map(|loaded| loaded.policy)
 }
 
 /// Permitted or not, and who decided; or who failed.
