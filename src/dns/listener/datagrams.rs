@@ -4,7 +4,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -81,24 +80,45 @@ impl Outbox {
         self.waiting.len()
     }
 
-    /// Sends all of it. Where there is no room to send one, silence does as
-    /// well: a client asks again.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// What waits in `later` waits behind what is here.
+    pub(super) fn append(&mut self, later: &mut Self) {
+        self.waiting.append(&mut later.waiting);
+        self.peers.append(&mut later.peers);
+    }
+
+    /// Keeps the first `most`.
+    pub(super) fn truncate(&mut self, most: usize) {
+        self.waiting.truncate(most);
+        self.peers.truncate(most);
+    }
+
+    /// Sends what the socket has room for; the rest stays.
     pub(super) fn send(&mut self, socket: &UdpSocket) {
         let mut sent = 0;
         while sent < self.waiting.len() {
             let (waiting, peers) =
                 (self.waiting.get(sent..).unwrap_or_default(), self.peers.get(sent..).unwrap_or_default());
-            // What cannot be sent holds up nothing.
-            sent += try_send(socket, waiting, peers).unwrap_or(1).max(1);
+            match try_send(socket, waiting, peers) {
+                Ok(count) => sent += count.max(1),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What cannot be sent holds up nothing.
+                Err(_) => sent += 1,
+            }
         }
-        self.waiting.clear();
-        self.peers.clear();
+        self.waiting.drain(..sent);
+        self.peers.drain(..sent);
     }
 }
 
-fn try_send(socket: &UdpSocket, waiting: &[Vec<u8>], peers: &[Option<SockaddrStorage>]) -> Result<usize, Errno> {
+fn try_send(socket: &UdpSocket, waiting: &[Vec<u8>], peers: &[Option<SockaddrStorage>]) -> io::Result<usize> {
     let slices: Vec<_> = waiting.iter().map(|reply| [IoSlice::new(reply)]).collect();
     let mut headers = MultiHeaders::preallocate(slices.len(), None);
-    let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, peers, [], MsgFlags::MSG_DONTWAIT)?;
-    Ok(sent.count())
+    socket.try_io(Interest::WRITABLE, || {
+        let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, peers, [], MsgFlags::MSG_DONTWAIT)?;
+        Ok(sent.count())
+    })
 }

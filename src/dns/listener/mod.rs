@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, UdpSocket};
@@ -30,7 +30,11 @@ const BACKLOG: i32 = 1024;
 /// What the kernel keeps of datagrams that nobody has read yet, in octets of
 /// its own counting: some 5,000 small ones, which is five clients' bursts as the
 /// rules let them through. They outlast a moment without a processor.
-const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+///
+/// And of those that are not sent yet: an answer to a forged sender that no
+/// neighbour has waits for three seconds until the kernel gives up, for 1,024 of
+/// them by default (`gc_thresh3`), and the others' answers must not.
+const BUFFER: usize = 4 * 1024 * 1024;
 /// How often the once-a-second work is done.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -152,8 +156,11 @@ fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     // same address and take our queries.
     let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
     // Beyond the host's limit where we may, up to it where not.
-    if setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    if setsockopt(&socket, RcvBufForce, &BUFFER).is_err() {
+        socket.set_recv_buffer_size(BUFFER)?;
+    }
+    if setsockopt(&socket, SndBufForce, &BUFFER).is_err() {
+        socket.set_send_buffer_size(BUFFER)?;
     }
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())

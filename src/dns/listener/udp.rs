@@ -3,7 +3,7 @@
 //! at about the same time is sent together.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
 use tokio::net::UdpSocket;
@@ -21,6 +21,9 @@ use crate::dns::{Admission, Answer};
 
 /// Replies of tasks that are sent without waiting for more.
 const TOGETHER: usize = 16;
+/// Replies that wait at most where the socket has no room; of more, silence
+/// does as well: a client asks again.
+const MOST_WAITING: usize = 4096;
 
 pub(super) async fn serve<A: Answer>(
     socket: Arc<UdpSocket>,
@@ -63,30 +66,41 @@ struct Replies {
 
 impl Replies {
     fn put(&self, reply: Vec<u8>, peer: SocketAddr, socket: &UdpSocket) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         waiting.put(reply, peer);
         let count = waiting.len();
         drop(waiting);
-        match count {
-            1 => self.ready.notify_one(),
-            TOGETHER.. => self.send(socket),
-            _ => {}
+        if count == 1 || (count >= TOGETHER && !self.send(socket)) {
+            self.ready.notify_one();
         }
     }
 
-    /// Sends what waits, for ever, when those tasks that could go on have done
-    /// so.
+    /// Sends what waits, for ever: once those tasks that could go on have done
+    /// so, and the socket has room.
     async fn deliver(&self, socket: &UdpSocket) {
         loop {
             self.ready.notified().await;
             yield_now().await;
-            self.send(socket);
+            while !self.send(socket) && socket.writable().await.is_ok() {}
         }
     }
 
-    fn send(&self, socket: &UdpSocket) {
-        let mut waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        waiting.send(socket);
+    /// Whether there was room for all of it.
+    fn send(&self, socket: &UdpSocket) -> bool {
+        let mut unsent = std::mem::take(&mut *self.waiting());
+        unsent.send(socket);
+        if unsent.is_empty() {
+            return true;
+        }
+        let mut waiting = self.waiting();
+        unsent.append(&mut waiting);
+        unsent.truncate(MOST_WAITING);
+        *waiting = unsent;
+        false
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Outbox> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -126,6 +140,8 @@ impl<A: Answer> Counter<A> {
                 }
             }
             outbox.send(&self.socket);
+            // Where there is no room for an answer, its question comes again.
+            outbox.truncate(0);
             if inbox.is_full() {
                 // There is more, and others want to work, too.
                 yield_now().await;
