@@ -50,6 +50,12 @@ pub(super) struct Common {
     permitting: Box<[u32]>,
 }
 
+impl Common {
+    pub(super) fn denied(denial: Denial) -> Self {
+        Self { decision: Decision::Deny(denial), permitting: [].into() }
+    }
+}
+
 /// One evaluation failed, or could not even be put: the ids of the policies
 /// to blame, if any.
 pub(super) struct Erring(Vec<PolicyId>);
@@ -84,15 +90,15 @@ impl Inquiry<'_> {
             return self.records();
         }
         let slice = self.slice(&self.query.name);
-        if !lasts(slice.mentions) {
-            return Ruling { decision: self.connections(&slice, View::ByName, None).decision, lasts: false };
+        let lasts = lasts(slice.mentions);
+        let decide = || self.connections(&slice, View::ByName, None);
+        match slice.of_any_host().filter(|_| lasts) {
+            Some(clauses) => {
+                let common = self.policy.decisions.of_slice(&self.query.agent, clauses, decide);
+                Ruling { decision: self.of_this_name(&common), lasts: false }
+            }
+            None => Ruling { decision: decide().decision, lasts },
         }
-        let Some(clauses) = slice.of_any_host() else {
-            return Ruling { decision: self.connections(&slice, View::ByName, None).decision, lasts: true };
-        };
-        let common =
-            self.policy.decisions.of_slice(&self.query.agent, clauses, || self.connections(&slice, View::ByName, None));
-        Ruling { decision: self.of_this_name(&common), lasts: false }
     }
 
     /// Which ports are open on one address, and by which policies.
@@ -142,7 +148,7 @@ impl Inquiry<'_> {
     fn connections(&self, slice: &Slice, view: View, address: Option<IpAddr>) -> Common {
         match self.survey(slice, &self.query.name, view, address, &openings(&[slice])) {
             Ok(findings) => self.summary(slice, &findings),
-            Err(erring) => Common { decision: Decision::Deny(erring.into()), permitting: [].into() },
+            Err(erring) => Common::denied(erring.into()),
         }
     }
 
