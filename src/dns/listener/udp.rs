@@ -70,9 +70,23 @@ impl Replies {
         waiting.put(reply, peer);
         let count = waiting.len();
         drop(waiting);
-        if count == 1 || (count >= TOGETHER && !self.send(socket)) {
+        if count == 1 {
             self.ready.notify_one();
+        } else if count >= TOGETHER {
+            self.send(socket);
         }
+    }
+
+    /// What the socket had no room for waits here.
+    fn keep(&self, unsent: &mut Outbox) {
+        if unsent.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting();
+        waiting.append(unsent);
+        waiting.truncate(MOST_WAITING);
+        drop(waiting);
+        self.ready.notify_one();
     }
 
     /// Sends what waits, for ever: once those tasks that could go on have done
@@ -89,14 +103,9 @@ impl Replies {
     fn send(&self, socket: &UdpSocket) -> bool {
         let mut unsent = std::mem::take(&mut *self.waiting());
         unsent.send(socket);
-        if unsent.is_empty() {
-            return true;
-        }
-        let mut waiting = self.waiting();
-        unsent.append(&mut waiting);
-        unsent.truncate(MOST_WAITING);
-        *waiting = unsent;
-        false
+        let was_room = unsent.is_empty();
+        self.keep(&mut unsent);
+        was_room
     }
 
     fn waiting(&self) -> MutexGuard<'_, Outbox> {
@@ -140,8 +149,7 @@ impl<A: Answer> Counter<A> {
                 }
             }
             outbox.send(&self.socket);
-            // Where there is no room for an answer, its question comes again.
-            outbox.truncate(0);
+            self.replies.keep(&mut outbox);
             if inbox.is_full() {
                 // There is more, and others want to work, too.
                 yield_now().await;
@@ -162,5 +170,42 @@ impl<A: Answer> Counter<A> {
             }
             drop(slot);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_waits_until_the_socket_has_room() {
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (replies, peer) = (Replies::default(), client.local_addr().unwrap());
+        // Until the runtime has looked at it, a new socket is as one without room.
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = UdpSocket::from_std(socket).unwrap();
+        let mut of_the_loop = Outbox::default();
+        of_the_loop.put(vec![0], peer);
+        of_the_loop.send(&socket);
+        replies.keep(&mut of_the_loop);
+        (1..=u8::try_from(TOGETHER).unwrap()).for_each(|number| replies.put(vec![number], peer, &socket));
+        assert_eq!(replies.waiting().len(), TOGETHER + 1, "none was sent, and none is lost");
+
+        let arrived = async {
+            let mut arrived = Vec::new();
+            while arrived.len() <= TOGETHER {
+                let mut octet = [0];
+                client.recv(&mut octet).await.unwrap();
+                arrived.extend(octet);
+            }
+            arrived.sort_unstable();
+            arrived
+        };
+        tokio::select! {
+            () = replies.deliver(&socket) => unreachable!("it never ends"),
+            arrived = arrived => assert_eq!(arrived, (0..=16).collect::<Vec<u8>>()),
+            () = sleep(std::time::Duration::from_secs(10)) => panic!("answers are missing"),
+        }
     }
 }
