@@ -3,6 +3,7 @@
 
 mod hooks;
 mod settings;
+mod unasked;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use super::{Admission, Answer, Glance};
 use crate::clients::Clients;
 use crate::core::cap::{Cap, Party};
 use crate::core::config::{DenyAnswer, Transport};
-use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Permit, Reason};
+use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
 use crate::core::process::{Ends, Traced};
 use crate::core::query::{Client, Protocol, Query, RecordKind};
-use crate::core::screen::{Encoded, Negative};
+use crate::core::screen::Negative;
 use crate::core::search;
 use crate::core::sinkhole;
 use crate::core::time::{Ttl, WallTime};
@@ -35,7 +36,6 @@ use crate::gate::{Gate, Open, Resolve};
 
 const CLASS_IN: u16 = 1;
 const CLASS_CHAOS: u16 = 3;
-const TYPE_TXT: u16 = 16;
 const TYPE_OPT: u16 = 41;
 const TYPE_ANY: u16 = 255;
 /// QTYPEs and meta types (RFC 6895 section 3.1): TKEY, TSIG, IXFR, AXFR,
@@ -390,63 +390,6 @@ impl<G: Pass, R: Report> Handler<G, R> {
     /// may be gone.
     async fn trace(&self, ends: Ends) -> Traced {
         (self.hooks.trace)(ends).await
-    }
-
-    fn decide_any(&self, query: &Query, now: WallTime) -> Result<Permit, Denial> {
-        let denial = match self.gate.decide(query, now) {
-            Decision::Permit(permit) => return Ok(permit),
-            Decision::Deny(denial) => denial,
-        };
-        let addresses = Query { kind: RecordKind::A, ..query.clone() };
-        match self.gate.decide(&addresses, now) {
-            Decision::Permit(permit) => Ok(permit),
-            Decision::Deny(_) => Err(denial),
-        }
-    }
-
-    /// ANY is answered with as little as RFC 8482 allows, and never asked
-    /// upstream: it would fetch addresses that nobody opens.
-    fn any(
-        &self,
-        request: &Request<'_>,
-        reply: Reply<'_>,
-        subject: Subject,
-        permit: Permit,
-        started: Instant,
-    ) -> Vec<u8> {
-        let Permit { policies, would_deny, .. } = permit;
-        let wire = self.local(reply, answer::minimal_any(request));
-        let subject = self.marked(subject, would_deny.as_ref());
-        self.report.report(Event::QueryEmpty {
-            subject,
-            policies,
-            no_such_name: false,
-            micros: micros_since(started),
-            would_deny,
-        });
-        wire
-    }
-
-    /// The CHAOS class: what the wall says about itself.
-    fn chaos(&self, request: &Request<'_>, reply: Reply<'_>, client: Client) -> Vec<u8> {
-        let name = request.canonical_name();
-        let name = name.as_ref().map(|name| name.as_str()).unwrap_or_default();
-        match (name, request.kind) {
-            ("version.cedarwall", TYPE_TXT) => self.local(reply, answer::text(request, env!("CARGO_PKG_VERSION"))),
-            ("denied.cedarwall", TYPE_TXT) => {
-                self.tell_repeats();
-                let count = (self.hooks.denials)(client);
-                self.local(reply, answer::text(request, &count.to_string()))
-            }
-            _ => reply.bare(Rcode::Refused, None),
-        }
-    }
-
-    fn local<E>(&self, reply: Reply<'_>, encoded: Result<Encoded, E>) -> Vec<u8> {
-        match encoded {
-            Ok(encoded) => reply.with(&encoded, Ttl::ZERO, Rcode::NoError, None),
-            Err(_) => reply.bare(Rcode::ServFail, None),
-        }
     }
 }
 

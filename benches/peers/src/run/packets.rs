@@ -18,8 +18,8 @@ use crate::usage::core_seconds;
 
 const METHOD: &str = "
     Through the host that forwards: with no rules, and behind the wall, to an address that it has opened by a question.
-    One TCP stream of iperf3; then new connections, accepted, closed and reset, one at a time on each of 8 threads. Each end has a
-    core, and whoever sends also forwards; the CPU of both cores for each gigabyte is told, too.";
+    One TCP stream of iperf3; then new connections, accepted, closed and reset, one at a time on each of 8 threads. Each
+    end has a core, and whoever sends also forwards; the CPU of both cores for each gigabyte is told, too.";
 
 const NO_RULES: &str = "no rules";
 /// The name whose address the connections go to.
