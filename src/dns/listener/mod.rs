@@ -1,6 +1,7 @@
 //! The listeners: one UDP and one TCP socket for each configured address.
 
-mod datagrams;
+mod inbox;
+mod outbox;
 mod tcp;
 mod udp;
 

@@ -11,7 +11,8 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
-use super::datagrams::{Inbox, Outbox};
+use super::inbox::Inbox;
+use super::outbox::Outbox;
 use super::{ERROR_PAUSE, Limits, stopped};
 use crate::core::cap::Cap;
 use crate::core::config::Transport;

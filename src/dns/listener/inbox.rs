@@ -1,14 +1,14 @@
-//! Datagrams, many in one system call.
+//! [`Inbox`]: datagrams that have arrived, many taken in one system call.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-/// Datagrams taken or sent in one system call.
+/// Datagrams taken in one system call.
 const BATCH: usize = 64;
 /// The largest query that is read whole; a longer one is cut, and so
 /// malformed.
@@ -61,64 +61,4 @@ impl Inbox {
 fn sender(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = || address.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()));
     v4().or_else(|| address.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
-}
-
-/// Where datagrams wait to be sent.
-#[derive(Default)]
-pub(super) struct Outbox {
-    waiting: Vec<Vec<u8>>,
-    peers: Vec<Option<SockaddrStorage>>,
-}
-
-impl Outbox {
-    pub(super) fn put(&mut self, reply: Vec<u8>, peer: SocketAddr) {
-        self.waiting.push(reply);
-        self.peers.push(Some(peer.into()));
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub(super) const fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// What waits in `later` waits behind what is here.
-    pub(super) fn append(&mut self, later: &mut Self) {
-        self.waiting.append(&mut later.waiting);
-        self.peers.append(&mut later.peers);
-    }
-
-    /// Keeps the first `most`.
-    pub(super) fn truncate(&mut self, most: usize) {
-        self.waiting.truncate(most);
-        self.peers.truncate(most);
-    }
-
-    /// Sends what the socket has room for; the rest stays.
-    pub(super) fn send(&mut self, socket: &UdpSocket) {
-        let mut sent = 0;
-        while sent < self.waiting.len() {
-            let (waiting, peers) =
-                (self.waiting.get(sent..).unwrap_or_default(), self.peers.get(sent..).unwrap_or_default());
-            match try_send(socket, waiting, peers) {
-                Ok(count) => sent += count.max(1),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // What cannot be sent holds up nothing.
-                Err(_) => sent += 1,
-            }
-        }
-        self.waiting.drain(..sent);
-        self.peers.drain(..sent);
-    }
-}
-
-fn try_send(socket: &UdpSocket, waiting: &[Vec<u8>], peers: &[Option<SockaddrStorage>]) -> io::Result<usize> {
-    let slices: Vec<_> = waiting.iter().map(|reply| [IoSlice::new(reply)]).collect();
-    let mut headers = MultiHeaders::preallocate(slices.len(), None);
-    socket.try_io(Interest::WRITABLE, || {
-        let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, peers, [], MsgFlags::MSG_DONTWAIT)?;
-        Ok(sent.count())
-    })
 }
