@@ -264,7 +264,7 @@ fn release(
         aliases: screened.chain.as_slice().into(),
         generation: *generation,
     };
-    let opened = screened.addresses.clone();
+    let opened = Arc::clone(&screened.addresses);
     let Permit { policies, openings, would_deny, valid_for, .. } = permit;
     let stays = valid_for.is_none();
     Ok((Answered { policies, screened, ttl, opened, openings, would_deny, stays }, wanted))
@@ -305,7 +305,7 @@ fn grants(
     screened: Arc<Screened>,
 ) -> (Arc<Screened>, Vec<Grant>) {
     let mut grants = Vec::new();
-    for &address in &screened.addresses {
+    for &address in screened.addresses.iter() {
         let openings = match permit.judges_addresses {
             true => policy.openings_of(query, address, now),
             false => Arc::clone(&permit.openings),

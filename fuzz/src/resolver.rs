@@ -82,11 +82,11 @@ impl Pass for Given {
         let Some(screened) = (self.0)(query) else {
             return Outcome::Denied(Denial::by_default(Reason::NotPermitted));
         };
-        let (policies, ttl) = (Vec::new(), Ttl::from_wire(TTL));
+        let (policies, ttl) = (Arc::default(), Ttl::from_wire(TTL));
         if screened.negative.is_some() {
             return Outcome::Empty(Empty { policies, screened, ttl, would_deny: None });
         }
-        let opened = screened.addresses.clone();
+        let opened = Arc::clone(&screened.addresses);
         Outcome::Answered(Answered {
             policies,
             screened,
@@ -101,7 +101,7 @@ impl Pass for Given {
     fn decide(&self, query: &Query, _now: WallTime) -> Decision {
         match (self.0)(query) {
             Some(_) => Decision::Permit(Permit {
-                policies: Vec::new(),
+                policies: Arc::default(),
                 openings: Arc::default(),
                 judges_addresses: false,
                 valid_for: None,

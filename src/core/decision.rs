@@ -73,7 +73,7 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
     /// The policies that decided.
-    pub policies: Vec<PolicyId>,
+    pub policies: Arc<[PolicyId]>,
     /// Disjoint, sorted, non-empty for address queries; empty for types that
     /// lead to no connection.
     pub openings: Arc<[Opening]>,
@@ -96,7 +96,7 @@ impl Permit {
     /// has permitted it.
     pub fn despite(denial: Denial, kind: RecordKind) -> Self {
         Self {
-            policies: Vec::new(),
+            policies: Arc::default(),
             openings: if kind.leads_to_connections() { Opening::every().into() } else { Arc::default() },
             judges_addresses: false,
             valid_for: None,
@@ -112,13 +112,13 @@ pub struct Denial {
     /// Why.
     pub reason: Reason,
     /// The policies that decided; empty when it was the default.
-    pub policies: Vec<PolicyId>,
+    pub policies: Arc<[PolicyId]>,
 }
 
 impl Denial {
     /// A denial that no policy in particular decided.
-    pub const fn by_default(reason: Reason) -> Self {
-        Self { reason, policies: Vec::new() }
+    pub fn by_default(reason: Reason) -> Self {
+        Self { reason, policies: Arc::default() }
     }
 }
 
@@ -322,13 +322,13 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The policies that permitted it.
-    pub policies: Vec<PolicyId>,
+    pub policies: Arc<[PolicyId]>,
     /// The chain and the final records.
     pub screened: Arc<Screened>,
     /// The TTL every record of the answer carries at most.
     pub ttl: Ttl,
     /// The addresses the kernel has acknowledged for this client.
-    pub opened: Vec<IpAddr>,
+    pub opened: Arc<[IpAddr]>,
     /// Through which ports.
     pub openings: Arc<[Opening]>,
     /// In audit mode, what would have been said instead.
@@ -341,7 +341,7 @@ pub struct Answered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Empty {
     /// The policies that permitted the question.
-    pub policies: Vec<PolicyId>,
+    pub policies: Arc<[PolicyId]>,
     /// The aliases that lead to the missing name or record.
     pub screened: Arc<Screened>,
     /// How long the client may remember it.

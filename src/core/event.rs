@@ -13,7 +13,7 @@ use serde::Serialize;
 use self::fields::Fields;
 use super::cap::Reached;
 use super::decision::{Denial, Failure, Opening, PolicyId};
-use super::name::Name;
+use super::name::{Hostname, Name};
 use super::process::Traced;
 use super::query::{Agent, Client, RecordKind};
 pub use id::{EventId, Run};
@@ -31,13 +31,13 @@ pub enum Event {
         /// Who asked what.
         subject: Subject,
         /// The policies that permitted it.
-        policies: Vec<PolicyId>,
+        policies: Arc<[PolicyId]>,
         /// The addresses the kernel acknowledged.
-        opened: Vec<IpAddr>,
+        opened: Arc<[IpAddr]>,
         /// The ports they are open on.
         openings: Arc<[Opening]>,
         /// Addresses taken out of the answer.
-        removed: Vec<IpAddr>,
+        removed: Arc<[IpAddr]>,
         /// TTL of the answer, seconds.
         ttl: u32,
         /// From the question's arrival to the answer, microseconds.
@@ -53,7 +53,7 @@ pub enum Event {
         /// Who asked what.
         subject: Subject,
         /// The policies that permitted it.
-        policies: Vec<PolicyId>,
+        policies: Arc<[PolicyId]>,
         /// NXDOMAIN rather than NODATA.
         no_such_name: bool,
         /// From the question's arrival to the answer, microseconds.
@@ -308,9 +308,8 @@ pub struct Subject {
     pub client: Client,
     /// The principal, if one is known for the address.
     pub agent: Option<Agent>,
-    /// The name as asked, canonical where it has a canonical form; otherwise
-    /// with everything but printable ASCII escaped.
-    pub name: String,
+    /// The name as asked.
+    pub name: Hostname,
     /// The type asked for.
     pub kind: RecordKind,
     /// The resolver that the client asked, where that was not the wall.

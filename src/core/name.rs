@@ -125,6 +125,40 @@ impl serde::Serialize for Name {
     }
 }
 
+/// A name as a client asked for it: whatever it was, it can be told of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hostname {
+    /// It has a canonical form.
+    Canonical(Name),
+    /// It has none: everything but printable ASCII is escaped.
+    Escaped(Arc<str>),
+}
+
+impl Hostname {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Canonical(name) => name.as_str(),
+            Self::Escaped(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Hostname {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl From<&str> for Hostname {
+    fn from(text: &str) -> Self {
+        match Name::parse(text) {
+            Ok(name) if name.as_str() == text => Self::Canonical(name),
+            _ => Self::Escaped(text.into()),
+        }
+    }
+}
+
 /// Why a text or a run of labels is not a [`Name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NameError {

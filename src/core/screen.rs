@@ -2,7 +2,7 @@
 //! client, and which addresses of them may be opened.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -51,9 +51,9 @@ pub struct Screened {
     /// The CNAME records of the chain and the records at its end.
     pub records: Vec<Record>,
     /// The addresses among `records`.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Arc<[IpAddr]>,
     /// Addresses that were taken out.
-    pub removed: Vec<IpAddr>,
+    pub removed: Arc<[IpAddr]>,
     /// Present when there is no record of the asked type at the chain's end.
     pub negative: Option<Negative>,
     /// The shortest TTL of all of them, capped.
@@ -165,7 +165,7 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
     }
     // It is kept, perhaps a million times.
     records.shrink_to_fit();
-    addresses.shrink_to_fit();
+    let (addresses, removed) = (addresses.into(), removed.into());
     Ok(Screened { chain, records, addresses, removed, negative, ttl, encoded: OnceLock::new() })
 }
 
@@ -184,7 +184,7 @@ impl Screened {
         Self {
             chain: self.chain.clone(),
             records,
-            addresses,
+            addresses: addresses.into(),
             removed: self.removed.iter().copied().chain(dropped).collect(),
             negative: self.negative,
             ttl: self.ttl,

@@ -79,7 +79,7 @@ impl Exposures {
                 name: name.to_string(),
                 denied: denial.is_some(),
                 reason: denial.as_ref().map(|denial| denial.reason.code().to_owned()),
-                policies: denial.iter().flat_map(|denial| &denial.policies).map(ToString::to_string).collect(),
+                policies: denial.iter().flat_map(|denial| denial.policies.iter()).map(ToString::to_string).collect(),
                 told_to_client,
                 last: Timestamp::from_millisecond(at.0).map(|at| format!("{at:.0}")).unwrap_or_default(),
             }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::wall_time;
 use crate::core::event::{Event, Report};
-use crate::core::name::Name;
+use crate::core::name::{Hostname, Name};
 use crate::core::sightings::Sightings;
 use crate::journal::Journal;
 use crate::nft::firewall::LeaseView;
@@ -39,9 +39,9 @@ impl Witness {
 impl Report for Witness {
     fn report(&self, event: Event) {
         if let Event::QueryAnswered { subject, opened, .. } = &event
-            && let Ok(name) = Name::parse(&subject.name)
+            && let Hostname::Canonical(name) = &subject.name
         {
-            self.sightings().see(subject.client, &name, opened, wall_time());
+            self.sightings().see(subject.client, name, opened, wall_time());
         }
         self.journal.report(event);
     }

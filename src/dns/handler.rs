@@ -26,6 +26,7 @@ use crate::core::config::{DenyAnswer, Transport};
 use crate::core::decision::{Answered, Decision, Denial, Empty, Failure, Outcome, Reason};
 use crate::core::event::{Event, Report, Subject};
 use crate::core::identities::Identity;
+use crate::core::name::Hostname;
 use crate::core::process::{Ends, Traced};
 use crate::core::query::{Client, Protocol, Query, RecordKind};
 use crate::core::screen::Negative;
@@ -128,7 +129,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
         let mut subject = Subject {
             client,
             agent: None,
-            name: name.as_ref().map_or_else(|_| request.escaped_name(), ToString::to_string),
+            name: name.clone().map_or_else(|_| Hostname::Escaped(request.escaped_name().into()), Hostname::Canonical),
             kind: RecordKind::from_number(request.kind),
             resolver,
             search: false,
@@ -206,7 +207,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
             return self.failed(reply, subject, Failure::UpstreamUnusable, started);
         };
         let wire = reply.with(encoded, ttl, Rcode::NoError, None);
-        let removed = screened.removed.clone();
+        let removed = Arc::clone(&screened.removed);
         let (seconds, micros) = (ttl.as_secs(), micros_since(started));
         let subject = self.marked(subject, would_deny.as_ref());
         let may_repeat = stays && would_deny.is_none();
@@ -360,7 +361,7 @@ impl<G: Pass, R: Report> Handler<G, R> {
     /// `subject`, which got this `denial` or would have, marked if a search
     /// suffix explains it.
     fn marked(&self, subject: Subject, denial: Option<&Denial>) -> Subject {
-        let is_explained = |denial| search::explains(&self.settings.load().search, &subject.name, denial);
+        let is_explained = |denial| search::explains(&self.settings.load().search, subject.name.as_str(), denial);
         Subject { search: denial.is_some_and(is_explained), ..subject }
     }
 

@@ -216,7 +216,7 @@ impl Repeats {
     ) -> Option<(Vec<u8>, Option<Event>)> {
         let asked = Asked::of(peer, wire)?;
         let kept = match self.find(&self.answers, asked.of_client(), now) {
-            Some(answer) if glance.holds() => answer,
+            Some(answer) if glance.holds(now) => answer,
             Some(_) => return None,
             // A denial rests on nothing that the kernel holds.
             None => self.find(&self.denials, asked.of_socket(), now)?,

@@ -242,7 +242,7 @@ async fn an_address_the_policy_forbids_is_neither_opened_nor_told() {
     let outcome = gate.pass(&query("api.example.com", RecordKind::A), NOW).await;
     let Outcome::Answered(answered) = outcome else { panic!("{outcome:?}") };
     let permitted: IpAddr = "203.0.113.7".parse().unwrap();
-    assert_eq!(answered.screened.addresses, [permitted]);
+    assert_eq!(*answered.screened.addresses, [permitted]);
     assert_eq!(kernel.opened(), [("10.77.0.2".parse().unwrap(), permitted)]);
 }
 

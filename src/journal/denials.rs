@@ -3,12 +3,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::core::decision::{Denial, PolicyId, Reason};
 use crate::core::event::Subject;
+use crate::core::name::Hostname;
 use crate::core::query::{Agent, Client};
 
 /// Names remembered over all agents.
@@ -80,13 +82,13 @@ pub(super) struct DenialTable {
 #[derive(Debug, Default)]
 struct AgentDenials {
     by_reason: BTreeMap<Reason, u64>,
-    names: HashMap<String, BTreeMap<Reason, NameDenials>>,
+    names: HashMap<Hostname, BTreeMap<Reason, NameDenials>>,
     other: u64,
 }
 
 #[derive(Debug)]
 struct NameDenials {
-    policies: Vec<PolicyId>,
+    policies: Arc<[PolicyId]>,
     count: u64,
     last: Timestamp,
 }
@@ -121,7 +123,7 @@ impl DenialTable {
         }
         let reasons = agent.names.entry(subject.name.clone()).or_default();
         let row =
-            reasons.entry(denial.reason).or_insert_with(|| NameDenials { policies: Vec::new(), count: 0, last: now });
+            reasons.entry(denial.reason).or_insert_with(|| NameDenials { policies: [].into(), count: 0, last: now });
         row.count += times;
         row.last = now;
         row.policies.clone_from(&denial.policies);
@@ -143,7 +145,7 @@ impl DenialTable {
             }
             for (name, reasons) in &told.names {
                 denials.names.extend(reasons.iter().map(|(reason, row)| DenialRow {
-                    name: name.clone(),
+                    name: name.to_string(),
                     agent: agent.clone(),
                     reason: reason.code().to_owned(),
                     policies: row.policies.iter().map(ToString::to_string).collect(),
@@ -173,7 +175,7 @@ mod tests {
         Subject {
             client: Client::new(address.into()),
             agent: is_known.then(|| Agent::parse("claude").unwrap()),
-            name: format!("x{number}.example.org"),
+            name: format!("x{number}.example.org").as_str().into(),
             kind: RecordKind::A,
             resolver: None,
             search: false,

@@ -17,13 +17,13 @@ fn subject(agent: Option<&str>, name: &str) -> Subject {
         search: false,
         client: Client::new("10.77.0.2".parse().unwrap()),
         agent: agent.map(|agent| Agent::parse(agent).unwrap()),
-        name: name.to_owned(),
+        name: name.into(),
         kind: RecordKind::A,
     }
 }
 
 fn denied(agent: Option<&str>, name: &str) -> Event {
-    let denial = Denial { reason: Reason::Forbidden, policies: vec![PolicyId::new("no-telemetry")] };
+    let denial = Denial { reason: Reason::Forbidden, policies: [PolicyId::new("no-telemetry")].into() };
     Event::QueryDenied { subject: subject(agent, name), denial, process: Traced::Unasked, sinkhole: None, times: 1 }
 }
 

@@ -13,6 +13,9 @@ pub const ROOM: usize = 1280;
 /// Where a datagram came from, and an answer to it goes.
 pub type Peer = libc::sockaddr_in;
 
+/// Datagrams that the kernel takes as one packet (`UDP_MAX_SEGMENTS`).
+const SEGMENTS: usize = 64;
+
 /// Room for one control message, aligned as the kernel wants it: from which
 /// address a datagram is sent.
 type Control = [u64; 4];
@@ -169,6 +172,50 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// Sends all that was added on a connected socket, many as one packet that
+    /// the kernel cuts where it arrives (`UDP_SEGMENT`, udp(7)): each is a
+    /// datagram of its own to whoever receives it, and costs the sender little.
+    pub fn send_as_one(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.count {
+            let length = self.vectors[sent].iov_len;
+            let alike = self.vectors[sent..self.count].iter().take(SEGMENTS).take_while(|one| one.iov_len == length);
+            let count = alike.count();
+            let mut control: Control = [0; 4];
+            // SAFETY: numbers and pointers, for which zero is a value.
+            let mut header = unsafe { std::mem::zeroed::<libc::msghdr>() };
+            header.msg_iov = &raw mut self.vectors[sent];
+            header.msg_iovlen = count as _;
+            header.msg_control = (&raw mut control).cast();
+            header.msg_controllen = size_of::<Control>() as _;
+            // SAFETY: the control buffer is aligned and has room for one message of
+            // this length; the vectors were set in `new`, and `count` of them are there.
+            let result = unsafe {
+                let message = libc::CMSG_FIRSTHDR(&raw const header);
+                (*message).cmsg_level = libc::SOL_UDP;
+                (*message).cmsg_type = libc::UDP_SEGMENT;
+                (*message).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
+                ptr::write_unaligned(libc::CMSG_DATA(message).cast(), length as u16);
+                header.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
+                libc::sendmsg(socket.as_raw_fd(), &raw const header, 0)
+            };
+            if result < 0 {
+                let error = io::Error::last_os_error();
+                match error.kind() {
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused => continue,
+                    // The other side counts what is missing.
+                    io::ErrorKind::PermissionDenied => {}
+                    _ => return Err(error),
+                }
+            }
+            sent += count;
+        }
+        self.count = 0;
+        Ok(())
+    }
+}
+
 /// An address as the kernel has it.
 pub fn peer(address: SocketAddrV4) -> Peer {
     Peer {
@@ -210,6 +257,27 @@ mod tests {
         out.send(&client).unwrap();
         let from = [(); 2].map(|()| server.recv_from(&mut [0; 8]).unwrap().1.ip());
         assert_eq!(from, sources.map(std::net::IpAddr::V4));
+    }
+
+    #[test]
+    fn what_is_sent_as_one_arrives_as_many() {
+        let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+        let (server, client) = (socket(local).unwrap(), socket(local).unwrap());
+        client.connect(server.local_addr().unwrap()).unwrap();
+        let lengths: Vec<usize> = (0..150).map(|index| if index < 70 { 40 } else { 1 + index / 100 }).collect();
+        let mut out = Batch::new(lengths.len());
+        for (number, length) in (0..).zip(&lengths) {
+            out.push(None, |buffer| {
+                buffer[..*length].fill(number);
+                *length
+            });
+        }
+        out.send_as_one(&client).unwrap();
+        let mut incoming = Batch::new(lengths.len() + 1);
+        assert_eq!(incoming.receive(&server, false).unwrap(), lengths.len());
+        for (index, length) in lengths.iter().enumerate() {
+            assert_eq!(incoming.datagram(index), vec![index as u8; *length]);
+        }
     }
 
     #[test]

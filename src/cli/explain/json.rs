@@ -66,7 +66,7 @@ pub(in super::super) fn nearest(policy: &Policy, nearest: &Nearest) -> Value {
 fn obstacle(obstacle: &Obstacle) -> Value {
     let (part, forbids) = match obstacle {
         Obstacle::Condition(stumble) => (Some(stumble), &[][..]),
-        Obstacle::Overridden(forbids) => (None, forbids.as_slice()),
+        Obstacle::Overridden(forbids) => (None, &**forbids),
         _ => (None, &[][..]),
     };
     json!({ "kind": obstacle.code(), "message": obstacle.to_string(), "part": part, "forbids": forbids })

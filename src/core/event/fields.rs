@@ -156,7 +156,7 @@ impl<'a> Fields<'a> {
             event: code,
             client: Some(subject.client.address()),
             agent: subject.agent.as_ref().map(Agent::as_str),
-            hostname: Some(&subject.name),
+            hostname: Some(subject.name.as_str()),
             kind: Some(subject.kind.to_string()),
             resolver: subject.resolver,
             search: subject.search.then_some(true),

@@ -32,7 +32,7 @@ pub(crate) fn all() -> Vec<Event> {
         openings: if seconds == 0 { Vec::new() } else { vec![https] },
         seconds,
     };
-    let denial = || Denial { reason: Reason::Forbidden, policies: vec![PolicyId::new("no-telemetry")] };
+    let denial = || Denial { reason: Reason::Forbidden, policies: [PolicyId::new("no-telemetry")].into() };
     let flow = |source_port| Flow {
         client,
         agent: agent(),
@@ -51,10 +51,10 @@ pub(crate) fn all() -> Vec<Event> {
     vec![
         Event::QueryAnswered {
             subject: subject("api.example.com"),
-            policies: vec![PolicyId::new("api")],
-            opened: vec![address],
+            policies: [PolicyId::new("api")].into(),
+            opened: [address].into(),
             openings: Arc::from([https]),
-            removed: vec!["10.0.0.1".parse().unwrap()],
+            removed: ["10.0.0.1".parse().unwrap()].into(),
             ttl: 60,
             micros: 433,
             would_deny: would_deny.clone(),
@@ -62,7 +62,7 @@ pub(crate) fn all() -> Vec<Event> {
         },
         Event::QueryEmpty {
             subject: subject("old.example.com"),
-            policies: vec![PolicyId::new("api")],
+            policies: [PolicyId::new("api")].into(),
             no_such_name: true,
             micros: 402,
             would_deny,

@@ -62,7 +62,7 @@ fn subject(agent: &str, client: &str, name: &str, kind: &str) -> Subject {
     Subject {
         client: Client::new(address(client)),
         agent: (!agent.is_empty()).then(|| Agent::parse(agent).unwrap()),
-        name: name.to_owned(),
+        name: name.into(),
         kind: kind.parse().unwrap(),
         resolver: None,
         search: false,
@@ -100,10 +100,10 @@ pub fn denied(agent: &str, name: &str, kind: &str, denial: (Reason, &[&str]), by
 pub fn answered(agent: &str, name: &str, port: u16, would_deny: Option<Denial>) -> Event {
     Event::QueryAnswered {
         subject: subject(agent, client_of(agent), name, "A"),
-        policies: if would_deny.is_some() { Vec::new() } else { vec![PolicyId::new("claude-api")] },
-        opened: vec![address("203.0.113.10")],
+        policies: if would_deny.is_some() { [].into() } else { [PolicyId::new("claude-api")].into() },
+        opened: [address("203.0.113.10")].into(),
         openings: [opening(port)].into(),
-        removed: Vec::new(),
+        removed: [].into(),
         ttl: 60,
         micros: 800,
         would_deny,

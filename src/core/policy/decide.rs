@@ -62,7 +62,7 @@ pub(super) struct Erring(Vec<PolicyId>);
 
 impl From<Erring> for Denial {
     fn from(Erring(policies): Erring) -> Self {
-        Self { reason: Reason::PolicyError, policies }
+        Self { reason: Reason::PolicyError, policies: policies.into() }
     }
 }
 
@@ -79,8 +79,8 @@ struct Finding {
 }
 
 /// A denial by the default, and the policies that say that it is.
-fn not_permitted(default: &[PolicyId]) -> Denial {
-    Denial { reason: Reason::NotPermitted, policies: default.to_vec() }
+fn not_permitted(default: &Arc<[PolicyId]>) -> Denial {
+    Denial { reason: Reason::NotPermitted, policies: Arc::clone(default) }
 }
 
 impl Inquiry<'_> {

@@ -2,6 +2,7 @@
 //! here, with its place, and nothing of it is left for a query to stumble on.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use cedar_policy_core::ast::PrincipalOrResourceConstraint;
 use rustc_hash::FxHashMap;
@@ -119,7 +120,7 @@ fn compiled(
             policies.push(statement.ast());
         }
     }
-    let default_of = |action| -> Vec<PolicyId> {
+    let default_of = |action| -> Arc<[PolicyId]> {
         let says_so =
             |statement: &&Statement| !kept.contains(&statement.id) && catch_all::is_default_of(statement.ast(), action);
         statements.iter().filter(says_so).map(|statement| statement.id.clone()).collect()

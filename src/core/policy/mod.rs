@@ -109,8 +109,8 @@ pub struct Policy {
 /// The policies that say what is the default anyway, for each action.
 #[derive(Debug, Default)]
 struct DefaultDeny {
-    connecting: Vec<PolicyId>,
-    querying: Vec<PolicyId>,
+    connecting: Arc<[PolicyId]>,
+    querying: Arc<[PolicyId]>,
 }
 
 /// What of a question's type a decision can depend on.

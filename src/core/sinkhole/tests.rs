@@ -18,7 +18,7 @@ fn name(number: usize) -> Name {
 }
 
 fn denial() -> Denial {
-    Denial { reason: Reason::Forbidden, policies: vec![PolicyId::new("no")] }
+    Denial { reason: Reason::Forbidden, policies: [PolicyId::new("no")].into() }
 }
 
 fn ask(sinkholes: &mut Sinkholes, client: Client, name: &Name, now: Moment) -> Option<IpAddr> {

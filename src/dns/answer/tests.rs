@@ -31,8 +31,8 @@ fn screened(addresses: usize, negative: Option<Negative>) -> Screened {
     Screened {
         chain: vec![name("web.example.org")],
         records: std::iter::once(alias).chain((0..addresses).map(address)).collect(),
-        addresses: Vec::new(),
-        removed: Vec::new(),
+        addresses: [].into(),
+        removed: [].into(),
         negative,
         ttl,
         encoded: OnceLock::new(),

@@ -49,12 +49,12 @@ impl Pass for Fake {
     fn decide(&self, query: &Query, _: WallTime) -> Decision {
         let permitted = query.name.as_str().ends_with("example.com") && query.kind.leads_to_connections();
         if !permitted {
-            let policies = vec![PolicyId::new("story")];
+            let policies = [PolicyId::new("story")].into();
             return Decision::Deny(Denial { reason: Reason::NotPermitted, policies });
         }
         let openings = Arc::from([]);
         Decision::Permit(Permit {
-            policies: Vec::new(),
+            policies: [].into(),
             openings,
             judges_addresses: false,
             valid_for: None,
@@ -70,17 +70,17 @@ pub(super) fn answered(query: &Query) -> Outcome {
     let screened = Screened {
         chain: Vec::new(),
         records: vec![record],
-        addresses: vec![address],
-        removed: Vec::new(),
+        addresses: [address].into(),
+        removed: [].into(),
         negative: None,
         ttl: Ttl::from_wire(300),
         encoded: OnceLock::new(),
     };
     Outcome::Answered(Answered {
-        policies: Vec::new(),
+        policies: [].into(),
         screened: Arc::new(screened),
         ttl: Ttl::from_wire(30),
-        opened: vec![address],
+        opened: [address].into(),
         openings: Arc::from([]),
         would_deny: None,
         stays: true,

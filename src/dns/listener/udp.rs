@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::inbox::Inbox;
 use super::outbox::Outbox;
@@ -141,7 +141,7 @@ impl<A: Answer> Counter<A> {
                     continue;
                 }
             }
-            glance.begin();
+            glance.begin(Instant::now());
             for (wire, peer) in inbox.datagrams() {
                 match self.answer.admit(peer, Transport::Udp, wire, &mut glance) {
                     Admission::Serve => self.hand_over(wire, peer),

@@ -112,7 +112,7 @@ fn question(name: &str) -> Question {
 
 async fn resolve(forwarder: &Forwarder) -> Result<Vec<IpAddr>, Failure> {
     let resolved = forwarder.resolve(&question("www.example.org")).await?;
-    Ok(resolved.screened.addresses.clone())
+    Ok(resolved.screened.addresses.to_vec())
 }
 
 fn one() -> Result<Vec<IpAddr>, Failure> {

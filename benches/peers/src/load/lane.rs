@@ -124,7 +124,8 @@ impl Lane {
 
     /// Sends what was asked.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.out.send(&self.socket)
+        // From many addresses each goes by itself.
+        if self.sources.is_some() { self.out.send(&self.socket) } else { self.out.send_as_one(&self.socket) }
     }
 
     /// Gives up what has waited too long.

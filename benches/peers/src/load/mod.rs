@@ -5,7 +5,10 @@
 //! its last one is answered, so the server decides the rate. It goes over all
 //! sockets, takes what has come, asks as much anew, and rests until a quarter to
 //! a half of all questions will have been answered; the others meanwhile keep
-//! the server busy. It waits on no socket, so no answer has to wake it.
+//! the server busy. It waits on no socket, so no answer has to wake it. What it
+//! asks from one socket it sends as one packet, which the kernel cuts into its
+//! datagrams at the server's socket: so that one core asks more than any server
+//! on the other can answer.
 //! **Paced** (`--rate`) asks so many a second whatever comes back; latency
 //! counts from the moment a question was due, so a server that stalls is not
 //! spared the questions it has held up.
@@ -37,7 +40,7 @@ use sample::Sample;
 
 /// Questions in flight where nothing else is said: what fits into the receive
 /// buffer that the kernel gives a socket which asks for none.
-const IN_FLIGHT: usize = 192;
+pub const IN_FLIGHT: usize = 192;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -25,7 +25,8 @@ pub enum Journal {
 pub enum Leases {
     /// As long as a measurement, at least.
     Long,
-    /// A few seconds, whatever an answer says.
+    /// A few seconds, whatever an answer says; no more than there is room for by
+    /// default.
     Short,
 }
 
@@ -41,16 +42,15 @@ pub fn element(address: Ipv4Addr) -> String {
 /// How it is started.
 pub fn recipe(setting: &Setting) -> Recipe {
     let folder = setting.folder.display();
-    let leases = match setting.leases {
-        Leases::Long => "min = \"1h\"\nmax = \"2h\"\ngrace = \"1h\"",
-        Leases::Short => "min = \"1s\"\nmax = \"2s\"\ngrace = \"1s\"",
+    let (leases, most) = match setting.leases {
+        Leases::Long => ("min = \"1h\"\nmax = \"2h\"\ngrace = \"1h\"", 1_048_576),
+        Leases::Short => ("min = \"1s\"\nmax = \"2s\"\ngrace = \"1s\"", 65_536),
     };
     let (journal, processes) = match setting.journal {
         Journal::Off => (String::new(), false),
         Journal::On => (format!("path = \"{folder}/events.jsonl\"\nkeep = 0"), false),
         Journal::WithProcesses => (format!("path = \"{folder}/events.jsonl\"\nkeep = 0"), true),
     };
-    let most = 1_048_576;
     let config = format!(
         r#"[dns]
 listen = ["{SERVER}"]

@@ -5,13 +5,15 @@ use std::io;
 use super::bench::{Bench, SERVERS_CORE};
 use super::{Rows, Subject, metrics};
 use crate::echo::to_digits;
-use crate::load::{Arguments, Mode};
+use crate::load::{Arguments, IN_FLIGHT, Mode};
 use crate::names::text;
 use crate::peer::{Peer, Setting};
 use crate::results::{Metrics, Plot, Row, Target};
 
 const METHOD: &str = "
-    The server's core is saturated by a closed loop with 192 questions in flight from 8 sockets on the other core.
+    The server's core is saturated by a closed loop with 192 questions in flight on the other core: from 8 sockets, as
+    of resolvers that ask for many, and from 192, as of 192 programs that ask once. Cedarwall sends answers to one socket
+    as one packet; the echo, as all others, each by itself.
     Cost: the busy time of the server's core in /proc/stat, interrupts included, for each answered query; the process'
     own share is its user and system time. Cedarwall
     checks policy and lease for each query; its peers have an allowlist where they know one. The echo sends back the
@@ -25,6 +27,7 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let mut row = rows.row("cached", "CPU per cached, permitted query", METHOD);
     row.column("one", "one name, us", 2, Some(Plot::ShorterIsBetter));
     row.column("many", "10,000 names, us", 2, None);
+    row.column("apart", "one name, 192 sockets, us", 2, None);
     row.column("to_echo", "to the echo", 2, None);
     row.column("to_best", "to the best peer", 2, None);
     row.column("process", "of it the process, us (one name)", 2, None);
@@ -46,6 +49,12 @@ pub(super) fn measure(rows: &mut Rows<'_>) -> io::Result<Row> {
     let wall = ("cedarwall", "one");
     row.ratio("cedarwall / echo, one name", wall, ("echo", "one"), Some(Target::AtMost(1.10)));
     let rivals: Vec<&str> = Peer::ALL.into_iter().filter(|peer| peer.is_rival()).map(Peer::name).collect();
+    let apart = ("cedarwall", "apart");
+    row.ratio("cedarwall / echo, 192 sockets", apart, ("echo", "apart"), Some(Target::AtMost(1.10)));
+    if let Some(best) = row.best(&rivals, "apart", false) {
+        let title = format!("best peer ({best}) / cedarwall, 192 sockets");
+        row.ratio(&title, (&best, "apart"), apart, Some(Target::AtLeast(1.25)));
+    }
     if let Some(best) = row.best(&rivals, "one", false) {
         let title = format!("best peer ({best}) / cedarwall, one name");
         row.ratio(&title, (&best, "one"), wall, Some(Target::AtLeast(1.25)));
@@ -81,6 +90,10 @@ fn one_round(bench: &Bench<'_>, subject: &Subject, setting: &Setting) -> io::Res
         ("lost", one.lost as f64),
         ("wrong", one.wrong as f64),
     ]);
+    let apart = server.load(&Arguments { sockets: IN_FLIGHT, ..Arguments::of(Mode::One, bench.seconds) })?;
+    found.insert("apart".into(), apart.core.unwrap_or(f64::NAN) / apart.answered as f64);
+    found.insert("apart_lost".into(), apart.lost as f64);
+    found.insert("apart_wrong".into(), apart.wrong as f64);
     // The echo has one answer only.
     if subject.peer != Peer::Echo {
         let many = server.load(&Arguments { names: MANY, ..Arguments::of(Mode::Many, bench.seconds) })?;

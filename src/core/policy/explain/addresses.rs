@@ -39,7 +39,7 @@ fn by_protocol(policy: &Policy, question: &Question, network: IpNet, service: Se
         return Decision::Deny(Denial::by_default(Reason::NotPermitted));
     }
     Decision::Permit(Permit {
-        policies: united(first.policies, last.policies),
+        policies: united(&first.policies, &last.policies),
         openings: [Opening { protocol, ports: service.port.into() }].into(),
         judges_addresses: false,
         valid_for: statics.valid_for,

@@ -11,6 +11,9 @@ mod nearest;
 pub(super) mod scene;
 mod share;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::Serialize;
 
 pub use self::conjuncts::Stumble;
@@ -108,13 +111,13 @@ fn either(decisions: impl Iterator<Item = Decision>) -> Decision {
             (Decision::Permit(permit), None) => permitted = Some(permit),
             (Decision::Permit(permit), Some(all)) => {
                 all.openings = all.openings.iter().chain(permit.openings.iter()).copied().collect();
-                all.policies = united(std::mem::take(&mut all.policies), permit.policies);
+                all.policies = united(&all.policies, &permit.policies);
                 all.judges_addresses |= permit.judges_addresses;
                 all.valid_for = all.valid_for.min(permit.valid_for).or(all.valid_for).or(permit.valid_for);
             }
             (Decision::Deny(denial), _) => {
                 denied.reason = if index == 0 { denial.reason } else { graver(denied.reason, denial.reason) };
-                denied.policies = united(denied.policies, denial.policies);
+                denied.policies = united(&denied.policies, &denial.policies);
             }
         }
     }
@@ -126,11 +129,9 @@ fn graver(left: Reason, right: Reason) -> Reason {
     if left == Reason::NotPermitted { right } else { left }
 }
 
-fn united(mut left: Vec<PolicyId>, right: Vec<PolicyId>) -> Vec<PolicyId> {
-    left.extend(right);
-    left.sort();
-    left.dedup();
-    left
+fn united(left: &[PolicyId], right: &[PolicyId]) -> Arc<[PolicyId]> {
+    let each: BTreeSet<&PolicyId> = left.iter().chain(right).collect();
+    each.into_iter().cloned().collect()
 }
 
 #[cfg(test)]

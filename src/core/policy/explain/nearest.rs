@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cedar_policy_core::ast::{ActionConstraint, Effect, EntityUID, Policy as Ast, PrincipalOrResourceConstraint};
 use ipnet::IpNet;
@@ -80,7 +81,7 @@ pub enum Obstacle {
     /// A part of its condition does not hold.
     Condition(Stumble),
     /// It matches, and forbids override it.
-    Overridden(Vec<PolicyId>),
+    Overridden(Arc<[PolicyId]>),
 }
 
 impl Obstacle {
@@ -300,7 +301,7 @@ impl<'a> View<'a> {
             }
         }
         if candidate.obstacles.is_empty() && denial.reason == Reason::Forbidden {
-            candidate.obstacles.push(Obstacle::Overridden(denial.policies.clone()));
+            candidate.obstacles.push(Obstacle::Overridden(Arc::clone(&denial.policies)));
         }
         candidate
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cedar_policy::{
     Authorizer, Context, Decision as Verdict, Entities, EntityUid, PolicySet, Request, RestrictedExpression,
@@ -151,7 +152,7 @@ fn load(text: &str) -> Option<Policy> {
 type Told = Result<(bool, Vec<String>), Vec<String>>;
 
 fn told(decision: Decision) -> Told {
-    let ids = |policies: Vec<_>| policies.iter().map(ToString::to_string).collect();
+    let ids = |policies: Arc<[_]>| policies.iter().map(ToString::to_string).collect();
     match decision {
         Decision::Permit(permit) => Ok((true, ids(permit.policies))),
         Decision::Deny(denial) if denial.reason == Reason::PolicyError => Err(ids(denial.policies)),

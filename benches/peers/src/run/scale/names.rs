@@ -15,7 +15,7 @@ use crate::usage::resident;
 const METHOD: &str = "
     So many names are asked for once, and then in turn, so that every answer comes from the cache and every address is
     open. Memory: the same names with leases of a second or two, which have all ended when resident memory is read, less
-    that of the start.";
+    that of the start. Of leases that have ended the wall remembers as many as by default, 65,536.";
 
 /// Fewer than these are smaller than what else memory is needed for.
 const WEIGHABLE: u32 = 100_000;
