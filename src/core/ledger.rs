@@ -16,10 +16,10 @@ mod leases;
 mod record;
 pub mod revision;
 mod runs;
+mod sharded;
 pub mod told;
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -421,14 +421,6 @@ impl Holder {
     /// by the same policy.
     fn is_like(&self, other: &Self) -> bool {
         self.name() == other.name() && self.generation == other.generation && self.aliases == other.aliases
-    }
-}
-
-/// A table that has once held much more than it holds now gives the room back.
-fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
-    const LITTLE: usize = 1024;
-    if table.capacity() > LITTLE && table.len() < table.capacity() / 4 {
-        table.shrink_to(2 * table.len());
     }
 }
 

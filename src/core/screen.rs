@@ -165,7 +165,7 @@ pub fn screen(name: &Name, kind: RecordKind, response: &Response, rules: &Rules)
     }
     // It is kept, perhaps a million times.
     records.shrink_to_fit();
-    let (addresses, removed) = (addresses.into(), removed.into());
+    let (addresses, removed) = (shared(addresses), shared(removed));
     Ok(Screened { chain, records, addresses, removed, negative, ttl, encoded: OnceLock::new() })
 }
 
@@ -184,13 +184,18 @@ impl Screened {
         Self {
             chain: self.chain.clone(),
             records,
-            addresses: addresses.into(),
-            removed: self.removed.iter().copied().chain(dropped).collect(),
+            addresses: shared(addresses),
+            removed: shared(self.removed.iter().copied().chain(dropped).collect()),
             negative: self.negative,
             ttl: self.ttl,
             encoded: OnceLock::new(),
         }
     }
+}
+
+/// Most lists of what was removed are empty: they are one and the same.
+fn shared(addresses: Vec<IpAddr>) -> Arc<[IpAddr]> {
+    if addresses.is_empty() { Arc::default() } else { addresses.into() }
 }
 
 /// The same record, whose owner is `owner`: its name is written down once for

@@ -3,20 +3,19 @@
 //! A lease counts once for each name that holds it: otherwise any number of
 //! names with one address would count as one, and each has to be remembered.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 use super::asked::Asked;
-use super::{Holder, Lease, give_back};
+use super::sharded::Sharded;
+use super::{Holder, Lease};
 use crate::core::name::Name;
 use crate::core::query::Client;
 
 /// Counts, kept in step with the leases.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    clients: HashMap<Client, u32>,
-    names: HashMap<Asked, u32>,
+    clients: Sharded<Client, u32>,
+    names: Sharded<Asked, u32>,
 }
 
 impl Accounts {
@@ -67,8 +66,8 @@ impl Accounts {
 
     fn give(&mut self, account: Client, holders: &[Holder]) {
         for holder in holders {
-            *self.clients.entry(account).or_default() += 1;
-            *self.names.entry(counted(account, holder)).or_default() += 1;
+            one_more(&mut self.clients, account);
+            one_more(&mut self.names, counted(account, holder));
         }
     }
 
@@ -88,13 +87,17 @@ fn counted(account: Client, holder: &Holder) -> Asked {
     Asked::new(account, holder.name().clone())
 }
 
+fn one_more<K: Eq + Hash>(counts: &mut Sharded<K, u32>, key: K) {
+    match counts.get_mut(&key) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(key, 1),
+    }
+}
+
 /// Whoever holds nothing costs nothing.
-fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: K) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() = count.get().saturating_sub(1);
-        if *count.get() == 0 {
-            count.remove();
-            give_back(counts);
-        }
+fn one_less<K: Eq + Hash>(counts: &mut Sharded<K, u32>, key: K) {
+    match counts.get_mut(&key) {
+        Some(count) if *count > 1 => *count -= 1,
+        _ => _ = counts.remove(&key),
     }
 }

@@ -3,18 +3,19 @@
 //! There may be a million of them, so each takes as little room as it can: the
 //! tables hold a short form of the key, and a pointer to the lease.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::super::lease::{Key, Ports};
 use super::super::query::{Client, Port, Protocol};
 use super::super::time::Moment;
-use super::{Lease, give_back};
+use super::Lease;
+use super::sharded::Sharded;
 
 /// A table of leases.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     // Boxed, because a table has room for up to twice what is in it.
-    of: HashMap<Short, Box<Lease>>,
+    of: Sharded<Short, Box<Lease>>,
     ends: BTreeSet<(Moment, Short)>,
     /// The keys with a run of ports, which have to be found by overlap.
     runs: BTreeSet<Key>,
@@ -26,7 +27,7 @@ impl Leases {
     }
 
     pub(super) fn contains_key(&self, key: &Key) -> bool {
-        self.of.contains_key(&Short::of(key))
+        self.of.get(&Short::of(key)).is_some()
     }
 
     /// Every lease, in no order.
@@ -68,7 +69,6 @@ impl Leases {
         let lease = self.of.remove(&short)?;
         self.ends.remove(&(lease.until(), short));
         self.runs.remove(key);
-        give_back(&mut self.of);
         Some(*lease)
     }
 

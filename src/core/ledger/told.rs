@@ -1,13 +1,14 @@
 //! What is told of leases: not each element, but what a name opened for whoever
 //! asked, and when that ended.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
 use super::asked::Asked;
-use super::{Holder, Lease, Plan, give_back};
+use super::sharded::Sharded;
+use super::{Holder, Lease, Plan};
 use crate::core::decision::Opening;
 use crate::core::event::{Event, LeaseTold};
 use crate::core::lease::{Key, Wanted};
@@ -106,7 +107,7 @@ type Addresses = SmallVec<[(IpAddr, Moment); 1]>;
 /// Until when each name holds which addresses, for whoever asked for it.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    names: HashMap<Asked, Addresses>,
+    names: Sharded<Asked, Addresses>,
     /// When the first address of each name ends.
     ends: BTreeSet<(Moment, Asked)>,
 }
@@ -162,7 +163,7 @@ impl Held {
         }
         let stands = |client, name, address| standing.contains(&(client, name, address));
         let mut ended = Vec::new();
-        for (asked, held) in &self.names {
+        for (asked, held) in self.names.iter() {
             let gone = held.iter().filter(|(address, _)| !stands(asked.client(), asked.name(), *address));
             let addresses: Vec<_> = gone.map(|(address, _)| *address).collect();
             if !addresses.is_empty() {
@@ -180,19 +181,20 @@ impl Held {
 
     fn change(&mut self, asked: &Asked, change: impl FnOnce(&mut Addresses)) {
         let first = |held: &Addresses| held.iter().map(|(_, until)| *until).min();
-        let held = self.names.entry(asked.clone()).or_default();
+        let mut anew = Addresses::new();
+        let held = self.names.get_mut(asked).unwrap_or(&mut anew);
         let before = first(held);
         change(held);
         let after = first(held);
+        if !anew.is_empty() {
+            self.names.insert(asked.clone(), anew);
+        }
         if let Some(until) = before {
             self.ends.remove(&(until, asked.clone()));
         }
         match after {
             Some(until) => _ = self.ends.insert((until, asked.clone())),
-            None => {
-                self.names.remove(asked);
-                give_back(&mut self.names);
-            }
+            None => _ = self.names.remove(asked),
         }
     }
 }

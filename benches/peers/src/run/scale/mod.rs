@@ -47,8 +47,12 @@ fn fill(server: &Server<'_>, count: u32) -> io::Result<Report> {
     let in_flight = usual.in_flight.min(count as usize / 4);
     let report = server.load(&Arguments { answers: Some(count.into()), in_flight, warm: 0.0, ..usual })?;
     if report.wrong + report.lost > 0 || report.answered < count.into() {
-        let what = report.wrong_example.unwrap_or_default();
-        return Err(io::Error::other(format!("only {} of {count} names were answered: {what}", report.answered)));
+        let Report { answered, wrong, lost, max, wrong_example, .. } = report;
+        return Err(io::Error::other(format!(
+            "of {count} names {answered} were answered, the slowest after {max:.0} us, {lost} not within a second, \
+             {wrong} wrongly: {}",
+            wrong_example.unwrap_or_default()
+        )));
     }
     Ok(report)
 }

@@ -1,0 +1,137 @@
+//! [`Sharded`]: a hash table made of many. A table that grows moves all that is
+//! in it at once; with a million names that takes a second, in which nobody is
+//! answered. Of these, one at a time grows, or gives room back.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+
+/// How many tables: with a million entries, some thousands in each.
+const SHARDS: usize = 256;
+/// Entries for which a table keeps its room.
+const LITTLE: usize = 64;
+
+/// A hash table that never stands still for long.
+#[derive(Debug)]
+pub(super) struct Sharded<K, V> {
+    shards: Box<[HashMap<K, V>]>,
+    hasher: RandomState,
+    len: usize,
+}
+
+impl<K, V> Default for Sharded<K, V> {
+    fn default() -> Self {
+        let hasher = RandomState::new();
+        let shards = (0..SHARDS).map(|_| HashMap::with_hasher(hasher.clone())).collect();
+        Self { shards, hasher, len: 0 }
+    }
+}
+
+impl<K: Eq + Hash, V> Sharded<K, V> {
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Every entry, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.shards.iter().flatten()
+    }
+
+    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.shard(key)?.get(key)
+    }
+
+    pub(super) fn get_key_value<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        self.shard(key)?.get_key_value(key)
+    }
+
+    pub(super) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let shard = self.number(key);
+        self.shards.get_mut(shard)?.get_mut(key)
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        let shard = self.number(&key);
+        let before = self.shards.get_mut(shard)?.insert(key, value);
+        self.len += usize::from(before.is_none());
+        before
+    }
+
+    /// Takes it out, and gives back room that is needed no longer.
+    pub(super) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let number = self.number(key);
+        let shard = self.shards.get_mut(number)?;
+        let value = shard.remove(key)?;
+        self.len -= 1;
+        if shard.capacity() > LITTLE && shard.len() < shard.capacity() / 4 {
+            shard.shrink_to(2 * shard.len());
+        }
+        Some(value)
+    }
+
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> Option<&HashMap<K, V>> {
+        self.shards.get(self.number(key))
+    }
+
+    /// By bits that the tables themselves make no use of, but for the largest.
+    fn number<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
+        usize::from(self.hasher.hash_one(key).to_be_bytes()[2])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn no_entry_waits_for_all_others_to_be_moved() {
+        let mut table: Sharded<u64, [u64; 4]> = Sharded::default();
+        for key in 0..300_000 {
+            table.insert(key, [key; 4]);
+            let shard = table.shard(&key).unwrap();
+            assert!(shard.len() < 100 || shard.len() * SHARDS < 2 * table.len(), "{} of {}", shard.len(), table.len());
+        }
+        for key in 0..299_000 {
+            table.remove(&key);
+        }
+        let room: usize = table.shards.iter().map(HashMap::capacity).sum();
+        assert!(room < 300_000 / 10, "{room} places for {} entries", table.len());
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_hash_table(steps in prop::collection::vec((0..4_u8, 0..50_u16, any::<u32>()), 0..300)) {
+            let (mut table, mut plain) = (Sharded::default(), HashMap::new());
+            for (step, key, value) in steps {
+                match step {
+                    0 | 1 => prop_assert_eq!(table.insert(key, value), plain.insert(key, value)),
+                    2 => prop_assert_eq!(table.remove(&key), plain.remove(&key)),
+                    _ => prop_assert_eq!(table.get_mut(&key).map(std::mem::take), plain.get_mut(&key).map(std::mem::take)),
+                }
+                prop_assert_eq!(table.get(&key), plain.get(&key));
+                prop_assert_eq!(table.get_key_value(&key), plain.get_key_value(&key));
+                prop_assert_eq!((table.len(), table.is_empty()), (plain.len(), plain.is_empty()));
+            }
+            let all: HashMap<_, _> = table.iter().map(|(key, value)| (*key, *value)).collect();
+            prop_assert_eq!(all, plain);
+        }
+    }
+}
