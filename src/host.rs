@@ -37,6 +37,19 @@ pub enum Lack {
     Unusable(#[from] caps::errors::CapsError),
 }
 
+/// Has the kernel give this process memory in small pages.
+///
+/// The allocator asks for large ones (`MADV_HUGEPAGE`), which the kernel clears
+/// when they are first touched: 2 MiB, for which a virtual machine may take
+/// 8 ms, in which nobody is answered. Concerns the whole process and what it
+/// executes (PR_SET_THP_DISABLE, prctl(2)); where the kernel knows no large
+/// pages there is nothing to do.
+pub fn keep_to_small_pages() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!("transparent huge pages stay as they are: {error}");
+    }
+}
+
 /// Makes use of the capabilities this process was given, and hands
 /// CAP_NET_ADMIN on to `nft`, which is a program of its own.
 ///

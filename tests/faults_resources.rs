@@ -48,6 +48,15 @@ fn answers(lab: &Lab, wall: &mut Wall, name: &str) -> bool {
 }
 
 #[test]
+fn no_question_waits_for_a_huge_page_to_be_cleared() {
+    in_lab(|lab| {
+        let mut wall = Wall::start(lab, &setup());
+        let status = std::fs::read_to_string(format!("/proc/{}/status", wall.process().id())).unwrap();
+        assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+    });
+}
+
+#[test]
 fn a_full_disk_costs_lines_of_the_journal_and_no_answer() {
     in_lab(|lab| {
         Upstream::start(UPSTREAM, plain(300, "203.0.113.7", "2001:db8:2::7"));

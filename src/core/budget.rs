@@ -18,7 +18,7 @@
 //! what the choice among those names can tell. What lies outside: which of the
 //! domains that permits name is asked, and when.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::config::NameLimits;
@@ -54,7 +54,7 @@ pub struct Budgets {
 #[derive(Debug, Default)]
 struct Window {
     slots: VecDeque<Slot>,
-    seen: HashSet<Name>,
+    seen: BTreeSet<Name>,
     octets: u64,
     bits: u64,
 }

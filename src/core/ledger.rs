@@ -16,7 +16,6 @@ mod leases;
 mod record;
 pub mod revision;
 mod runs;
-mod sharded;
 pub mod told;
 
 use std::collections::HashMap;

@@ -31,6 +31,7 @@ pub mod roster;
 pub mod rule;
 pub mod screen;
 pub mod search;
+pub mod sharded;
 pub mod sightings;
 pub mod sinkhole;
 pub mod statics;

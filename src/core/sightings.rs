@@ -5,10 +5,11 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::name::Name;
 use super::query::Client;
+use super::sharded::Sharded;
 use super::time::WallTime;
 
 /// Sightings remembered in all, and for one client: names a client makes up
@@ -32,7 +33,7 @@ pub struct Sighting {
 #[derive(Debug, Default)]
 pub struct Sightings {
     /// Most addresses have one name.
-    of: HashMap<IpAddr, SmallVec<[Sighting; 1]>>,
+    of: Sharded<IpAddr, SmallVec<[Sighting; 1]>>,
     /// In the order in which they were seen: over all, and for each client.
     turns: BTreeMap<u64, Client>,
     turns_of: HashMap<Client, BTreeMap<u64, IpAddr>>,
@@ -59,7 +60,11 @@ impl Sightings {
             }
             let turn = self.next;
             self.next += 1;
-            self.of.entry(address).or_default().push(Sighting { client, name: name.clone(), at, turn });
+            let sighting = Sighting { client, name: name.clone(), at, turn };
+            match self.of.get_mut(&address) {
+                Some(sightings) => sightings.push(sighting),
+                None => _ = self.of.insert(address, smallvec![sighting]),
+            }
             self.turns.insert(turn, client);
             self.turns_of.entry(client).or_default().insert(turn, address);
             self.make_room(client);
@@ -120,10 +125,10 @@ impl Sightings {
             turns.remove();
         }
         let Some(address) = address else { return };
-        if let Entry::Occupied(mut sightings) = self.of.entry(address) {
-            sightings.get_mut().retain(|seen| seen.turn != turn);
-            if sightings.get().is_empty() {
-                sightings.remove();
+        if let Some(sightings) = self.of.get_mut(&address) {
+            sightings.retain(|seen| seen.turn != turn);
+            if sightings.is_empty() {
+                self.of.remove(&address);
             }
         }
     }

@@ -117,6 +117,7 @@ pub enum Error {
 /// are loaded leaves them loaded.
 pub fn serve(config: Config, file: &Path) -> Result<(), Error> {
     let config = host::complete(config);
+    host::keep_to_small_pages();
     host::take_up_capabilities()?;
     host::require(&config)?;
     let tracer = tracer(&config)?;

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::Glance;
 use super::request::HEADER;
 use crate::core::event::Event;
+use crate::core::sharded::cache;
 use crate::core::time::Ttl;
 use crate::gate::{Edition, Stage};
 
@@ -162,7 +163,7 @@ impl Repeats {
     pub(super) fn new(edition: Edition) -> Self {
         let keep = |room| {
             let usual = usize::try_from(room).unwrap_or(usize::MAX) / (OVERHEAD + 128);
-            Cache::with_weighter(usual, room, ByOctets)
+            cache(usual, room, ByOctets)
         };
         let (answers, denials) = (keep(ROOM), keep(ROOM_FOR_DENIALS));
         Self { answers, denials, edition, round: AtomicU64::new(0), untold: Mutex::default() }

@@ -6,10 +6,10 @@
 use std::hash::Hash;
 
 use super::asked::Asked;
-use super::sharded::Sharded;
 use super::{Holder, Lease};
 use crate::core::name::Name;
 use crate::core::query::Client;
+use crate::core::sharded::Sharded;
 
 /// Counts, kept in step with the leases.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use super::super::lease::{Key, Ports};
 use super::super::query::{Client, Port, Protocol};
+use super::super::sharded::Sharded;
 use super::super::time::Moment;
 use super::Lease;
-use super::sharded::Sharded;
 
 /// A table of leases.
 #[derive(Debug, Default)]

@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::asked::Asked;
-use super::sharded::Sharded;
 use super::{Holder, Lease, Plan};
 use crate::core::decision::Opening;
 use crate::core::event::{Event, LeaseTold};
 use crate::core::lease::{Key, Wanted};
 use crate::core::name::Name;
 use crate::core::query::Client;
+use crate::core::sharded::Sharded;
 use crate::core::time::Moment;
 
 /// What happened to a name's lease.

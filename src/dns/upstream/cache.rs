@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::core::record::Data;
 use crate::core::screen::Screened;
+use crate::core::sharded::cache;
 use crate::core::time::Ttl;
 use crate::gate::{Question, Resolved};
 
@@ -38,7 +39,7 @@ impl Answers {
     /// A cache of at most `entries` answers.
     pub(super) fn new(entries: u64) -> Self {
         let usual = usize::try_from(entries).unwrap_or(usize::MAX);
-        Self(Cache::with_weighter(usual, entries, ByOctets))
+        Self(cache(usual, entries, ByOctets))
     }
 
     /// The answer kept for `question`, with what is left of its TTL.
