@@ -196,6 +196,6 @@ mod tests {
         }
         assert_eq!(sightings.len(), MAX);
         assert_eq!(sightings.turns_of.len(), MAX);
-        assert_eq!(sightings.of.values().map(SmallVec::len).sum::<usize>(), MAX);
+        assert_eq!(sightings.of.iter().map(|(_, seen)| seen.len()).sum::<usize>(), MAX);
     }
 }
