@@ -261,7 +261,7 @@ fn release(
         grants,
         ttl,
         at_most: permit.valid_for,
-        aliases: screened.chain.as_slice().into(),
+        aliases: screened.chain.iter().cloned().collect(),
         generation: *generation,
     };
     let opened = Arc::clone(&screened.addresses);

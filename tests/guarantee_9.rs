@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use cedarwall::core::decision::Opening;
-use cedarwall::core::lease::{Generation, Grant, Refusal, Wanted};
+use cedarwall::core::lease::{Aliases, Generation, Grant, Refusal, Wanted};
 use cedarwall::core::ledger::revision::Verdict;
 use cedarwall::core::name::Name;
 use cedarwall::core::query::{Client, Port, Protocol};
@@ -269,7 +269,7 @@ fn what_an_older_policy_permitted_opens_nothing_once_it_is_superseded() {
             }],
             ttl: Ttl::from_wire(300),
             at_most: None,
-            aliases: Arc::default(),
+            aliases: Aliases::default(),
             generation,
         };
         let (old, new) = (Generation::FIRST, Generation::FIRST.next());

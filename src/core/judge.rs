@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::config::PolicyMode;
 use super::decision::{Decision, Opening};
 use super::identities::{Identities, Identity};
+use super::lease::Aliases;
 use super::ledger::revision::{Holding, Verdict};
 use super::name::Name;
 use super::policy::Policy;
@@ -31,7 +32,7 @@ pub struct Law<'a> {
 }
 
 /// Who reached which address, under which name and over which aliases.
-type Question = (Client, Name, Arc<[Name]>, IpAddr);
+type Question = (Client, Name, Aliases, IpAddr);
 
 /// Judges `holdings` under `law`.
 pub fn judge(law: Law<'_>, holdings: Vec<Holding>, now: WallTime) -> Vec<Verdict> {
@@ -39,7 +40,7 @@ pub fn judge(law: Law<'_>, holdings: Vec<Holding>, now: WallTime) -> Vec<Verdict
     let mut known: HashMap<Question, Arc<[Opening]>> = HashMap::new();
     let mut judged = Vec::with_capacity(holdings.len());
     for holding in holdings {
-        let question = (holding.asked_by, holding.name.clone(), Arc::clone(&holding.aliases), holding.key.address);
+        let question = (holding.asked_by, holding.name.clone(), holding.aliases.clone(), holding.key.address);
         let openings = known.entry(question).or_insert_with(|| openings(law, &holding, now));
         let of_protocol = openings.iter().filter(|opening| opening.protocol == holding.key.protocol);
         let permitted: Vec<PortRange> = of_protocol.map(|opening| opening.ports).collect();

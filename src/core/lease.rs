@@ -40,15 +40,34 @@ pub struct Wanted {
     /// The longest the lease may live, where the policy looks at the time.
     pub at_most: Option<Duration>,
     /// The aliases that led from the name to the addresses.
-    pub aliases: Arc<[Name]>,
+    pub aliases: Aliases,
     /// The policy that permitted it.
     pub generation: Generation,
+}
+
+/// The aliases that led from a name to its addresses, in their order. Most
+/// names have none, and those take no room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Aliases(Option<Arc<Vec<Name>>>);
+
+impl Aliases {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Name> {
+        self.0.iter().flat_map(|names| names.iter())
+    }
+}
+
+impl FromIterator<Name> for Aliases {
+    fn from_iter<I: IntoIterator<Item = Name>>(names: I) -> Self {
+        let names: Vec<_> = names.into_iter().collect();
+        Self((!names.is_empty()).then(|| Arc::new(names)))
+    }
 }
 
 /// Which policy decided: the first since the daemon's start, the second, and
 /// so on. What an older one decided opens nothing any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(u64);
+pub struct Generation(u32);
 
 impl Generation {
     /// The policy the daemon starts with.

@@ -20,7 +20,6 @@ pub mod told;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
@@ -29,10 +28,10 @@ use self::accounts::Accounts;
 use self::asked::Asked;
 use self::lapsed::Lapsed;
 use self::leases::Leases;
-use self::told::{Held, LeaseTurn, Turn};
+use self::told::{Ends, LeaseTurn, Turn};
 use super::config::LeaseSettings;
 use super::decision::Reason;
-use super::lease::{Generation, Key, Ports, Wanted};
+use super::lease::{Aliases, Generation, Key, Ports, Wanted};
 use super::name::Name;
 use super::query::{Client, Port, Protocol};
 use super::time::{Moment, Ttl};
@@ -63,7 +62,6 @@ pub struct Ledger {
     leases: Leases,
     accounts: Accounts,
     lapsed: Lapsed,
-    held: Held,
 }
 
 /// One lease: who needs it, and until when.
@@ -81,11 +79,13 @@ struct Holder {
     /// It, and who asked for it last.
     asked: Asked,
     /// The aliases that led from it to the address.
-    aliases: Arc<[Name]>,
+    aliases: Aliases,
     /// The policy that permitted it.
     generation: Generation,
     /// How long it needs the lease.
     until: Moment,
+    /// Whether its end has been told.
+    is_told: bool,
 }
 
 impl Lease {
@@ -157,6 +157,15 @@ struct Next {
     relabelled: bool,
 }
 
+/// What has run out.
+#[derive(Debug)]
+pub struct Expired {
+    /// What the kernel has to be told of it before it comes to that itself.
+    pub changes: Vec<Change>,
+    /// What it means for whose names.
+    pub turns: Vec<LeaseTurn>,
+}
+
 impl Plan {
     /// What the kernel has to be told, removals first; empty if it already
     /// holds all of it.
@@ -173,13 +182,7 @@ impl Plan {
 impl Ledger {
     /// An empty ledger.
     pub fn new(settings: LeaseSettings) -> Self {
-        Self {
-            settings,
-            leases: Leases::default(),
-            accounts: Accounts::default(),
-            lapsed: Lapsed::default(),
-            held: Held::default(),
-        }
+        Self { settings, leases: Leases::default(), accounts: Accounts::default(), lapsed: Lapsed::default() }
     }
 
     /// Adds to `plan` what it takes to open what is wanted, and says which TTL
@@ -219,9 +222,6 @@ impl Ledger {
     /// Writes down what the kernel has acknowledged, and says what it means
     /// for whose names.
     pub fn commit(&mut self, plan: Plan) -> Vec<LeaseTurn> {
-        for (asked, turn) in &plan.turns {
-            self.held.hold(asked, &turn.addresses, turn.until);
-        }
         for (key, next) in plan.next {
             let before = self.leases.remove(&key);
             self.accounts.replace(before.as_ref(), next.as_ref().map(|next| &next.lease));
@@ -233,29 +233,25 @@ impl Ledger {
         plan.turns.into_values().collect()
     }
 
-    /// Forgets every lease that has run out, and says what the kernel has to
-    /// be told of it before it comes to that itself.
-    pub fn expire(&mut self, now: Moment) -> Vec<Change> {
-        let mut expired = Vec::new();
-        while let Some((until, key)) = self.leases.first() {
+    /// Forgets every lease that has run out.
+    pub fn expire(&mut self, now: Moment) -> Expired {
+        let (mut changes, mut ends) = (Vec::new(), Ends::default());
+        while let Some((_, key)) = self.leases.first().filter(|(due, _)| *due <= now) {
+            let Some(mut lease) = self.leases.remove(&key) else { break };
+            lease.ended(now).for_each(|holder| ends.note(holder, key.address));
+            let until = lease.until();
             if until > now {
-                break;
+                self.leases.insert(key, lease);
+                continue;
             }
-            if let Some(lease) = self.leases.remove(&key) {
-                self.accounts.replace(Some(&lease), None);
-                self.lapsed.remember(key, lease, self.settings.set_size);
-            }
+            self.accounts.replace(Some(&lease), None);
+            self.lapsed.remember(key, lease, self.settings.set_size);
             // Soon the kernel does it by itself.
             if until + KEPT / 2 > now {
-                expired.push(Change::Remove(key));
+                changes.push(Change::Remove(key));
             }
         }
-        expired
-    }
-
-    /// The names whose leases have run out since this was last asked.
-    pub fn expired_names(&mut self, now: Moment) -> Vec<LeaseTurn> {
-        self.held.expire(now)
+        Expired { changes, turns: ends.into_turns(Turn::Expired) }
     }
 
     /// Everything that has to be in the kernel now.
@@ -407,9 +403,8 @@ impl Lease {
 
 impl Holder {
     fn of(asked: &Asked, wanted: &Wanted, until: Moment) -> Self {
-        // Most have none, and an empty list of one's own takes room, too.
-        let aliases = if wanted.aliases.is_empty() { Arc::default() } else { Arc::clone(&wanted.aliases) };
-        Self { asked: asked.clone(), aliases, generation: wanted.generation, until }
+        let (asked, aliases) = (asked.clone(), wanted.aliases.clone());
+        Self { asked, aliases, generation: wanted.generation, until, is_told: false }
     }
 
     fn name(&self) -> &Name {

@@ -3,7 +3,7 @@
 mod agent;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -17,34 +17,38 @@ use super::name::Name;
 /// A source address behind the wall. A v4-mapped IPv6 address is the IPv4
 /// address it wraps, so that one client has one identity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Client(IpAddr);
+// Mapped, if of IPv4: there are a million of them, and this is an octet less.
+pub struct Client(Ipv6Addr);
 
 impl Client {
     /// The client at `address`.
-    pub fn new(address: IpAddr) -> Self {
-        Self(address.to_canonical())
+    pub const fn new(address: IpAddr) -> Self {
+        Self(match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        })
     }
 
     /// Its address.
     pub const fn address(self) -> IpAddr {
-        self.0
+        self.0.to_canonical()
     }
 
     /// Whether a connection from here to `address` is of one family.
     pub const fn reaches(self, address: IpAddr) -> bool {
-        self.0.is_ipv4() == address.is_ipv4()
+        self.address().is_ipv4() == address.is_ipv4()
     }
 }
 
 impl fmt::Display for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        self.address().fmt(formatter)
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Client({})", self.0)
+        write!(formatter, "Client({self})")
     }
 }
 

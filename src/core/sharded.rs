@@ -10,7 +10,8 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-/// How many tables: with a million entries, some thousands in each.
+/// How many tables: with a million entries, some thousands in each. Its square
+/// is 2^16.
 const SHARDS: usize = 256;
 /// Entries for which a table keeps its room.
 const LITTLE: usize = 64;
@@ -100,8 +101,14 @@ impl<K: Eq + Hash, V> Sharded<K, V> {
     }
 
     /// By bits that the tables themselves make no use of, but for the largest.
+    ///
+    /// The last table is twice as likely as the first, and those between in
+    /// proportion: so they double one after the other, and what is empty in all
+    /// of them together is about the same at any time.
     fn number<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
-        usize::from(self.hasher.hash_one(key).to_be_bytes()[2])
+        let [_, _, high, low, ..] = self.hasher.hash_one(key).to_be_bytes();
+        let random = usize::from(u16::from_be_bytes([high, low]));
+        (SHARDS * SHARDS + 3 * random).isqrt() - SHARDS
     }
 }
 
@@ -140,6 +147,20 @@ mod tests {
         }
         let room: usize = table.shards.iter().map(HashMap::capacity).sum();
         assert!(room < 300_000 / 10, "{room} places for {} entries", table.len());
+    }
+
+    #[test]
+    fn they_do_not_all_have_empty_room_at_once() {
+        let mut table: Sharded<u64, ()> = Sharded::default();
+        for key in 0..300_000 {
+            table.insert(key, ());
+            if key > 100_000 && key % 1000 == 0 {
+                let room: usize = table.shards.iter().map(HashMap::capacity).sum();
+                let all = usize::try_from(key).unwrap();
+                assert!(room < all / 5 * 8, "{room} places for {key} entries");
+            }
+        }
+        assert!(table.shards.iter().all(|shard| !shard.is_empty()));
     }
 
     proptest! {

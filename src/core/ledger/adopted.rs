@@ -3,17 +3,15 @@
 //! before. The kernel alone says what is open and until when.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::super::config::LeaseSettings;
-use super::super::lease::{Generation, Key, Ports};
+use super::super::lease::{Aliases, Generation, Key, Ports};
 use super::super::name::Name;
 use super::super::query::Client;
 use super::super::time::Moment;
 use super::asked::Asked;
-use super::told::Held;
 use super::{COMMENT_LENGTH, Holder, KEPT, Lease, Ledger, record};
 
 /// What a daemon before this one has written down of its leases.
@@ -85,7 +83,6 @@ impl Ledger {
         for (key, lease) in remembered {
             ledger.lapsed.remember(key, lease, settings.set_size);
         }
-        ledger.held = Held::of(ledger.leases.iter());
         (ledger, strange)
     }
 }
@@ -115,9 +112,10 @@ fn lease(element: &Standing, known: Option<&Lease>, now: Moment) -> Option<Lease
         for name in names.collect::<Option<Vec<_>>>()? {
             let bare = || Holder {
                 asked: Asked::new(element.key.client, name.clone()),
-                aliases: Arc::default(),
+                aliases: Aliases::default(),
                 generation: Generation::default(),
                 until: element.until,
+                is_told: false,
             };
             if holders.iter().all(|holder: &Holder| *holder.name() != name) {
                 holders.push(known_as(name.as_str()).cloned().unwrap_or_else(bare));

@@ -3,7 +3,8 @@
 //! There may be a million of them, so each takes as little room as it can: the
 //! tables hold a short form of the key, and a pointer to the lease.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::lease::{Key, Ports};
 use super::super::query::{Client, Port, Protocol};
@@ -11,12 +12,18 @@ use super::super::sharded::Sharded;
 use super::super::time::Moment;
 use super::Lease;
 
+/// Milliseconds by which an end may be noticed late; whether a lease is live is
+/// asked of the lease itself.
+const GRAIN: u64 = 50;
+
 /// A table of leases.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     // Boxed, because a table has room for up to twice what is in it.
     of: Sharded<Short, Box<Lease>>,
-    ends: BTreeSet<(Moment, Short)>,
+    /// When a holder of each ends next, to a [`GRAIN`]: those that end together
+    /// share what it takes to say when.
+    ends: BTreeMap<Moment, BTreeSet<Short>>,
     /// The keys with a run of ports, which have to be found by overlap.
     runs: BTreeSet<Key>,
 }
@@ -48,16 +55,17 @@ impl Leases {
         &self.runs
     }
 
-    /// The one that ends first, and when.
+    /// The one of which a holder ends first, and when at the latest.
     pub(super) fn first(&self) -> Option<(Moment, Key)> {
-        self.ends.first().map(|(until, short)| (*until, short.key()))
+        let (due, together) = self.ends.first_key_value()?;
+        Some((*due, together.first()?.key()))
     }
 
     /// Puts `lease` there, in the place of whatever was.
     pub(super) fn insert(&mut self, key: Key, lease: Lease) {
         self.remove(&key);
         let short = Short::of(&key);
-        self.ends.insert((lease.until(), short.clone()));
+        self.ends.entry(due(&lease)).or_default().insert(short.clone());
         if matches!(key.ports, Ports::Run(_)) {
             self.runs.insert(key);
         }
@@ -67,7 +75,12 @@ impl Leases {
     pub(super) fn remove(&mut self, key: &Key) -> Option<Lease> {
         let short = Short::of(key);
         let lease = self.of.remove(&short)?;
-        self.ends.remove(&(lease.until(), short));
+        if let Entry::Occupied(mut together) = self.ends.entry(due(&lease)) {
+            together.get_mut().remove(&short);
+            if together.get().is_empty() {
+                together.remove();
+            }
+        }
         self.runs.remove(key);
         Some(*lease)
     }
@@ -79,6 +92,11 @@ impl Leases {
             change(lease);
         }
     }
+}
+
+/// When `lease` has to be looked at, up to a [`GRAIN`] late.
+fn due(lease: &Lease) -> Moment {
+    Moment::from_millis(lease.next_end().as_millis().div_ceil(GRAIN).saturating_mul(GRAIN))
 }
 
 /// A [`Key`] in 16 octets instead of 42, unless it is of IPv6.
@@ -136,7 +154,7 @@ mod tests {
     #[test]
     fn a_lease_of_ipv4_takes_16_octets_for_its_key() {
         assert_eq!(size_of::<Short>(), 16);
-        assert!(size_of::<Lease>() <= 80, "{}", size_of::<Lease>());
+        assert!(size_of::<Lease>() <= 64, "{}", size_of::<Lease>());
     }
 
     proptest! {

@@ -116,6 +116,7 @@ impl HolderLine {
             aliases: self.aliases.iter().map(name).collect::<Option<_>>()?,
             generation: Generation::default(),
             until: Moment::from_millis(self.until),
+            is_told: false,
         })
     }
 }
@@ -134,9 +135,10 @@ mod tests {
         let name = |text| Name::parse(text).unwrap();
         let holder = |text, until| Holder {
             asked: Asked::new(Client::new("fd00::2".parse().unwrap()), name(text)),
-            aliases: [name("one.example.net"), name("two.example.net")].into(),
+            aliases: [name("one.example.net"), name("two.example.net")].into_iter().collect(),
             generation: Generation::default(),
             until: Moment::from_millis(until),
+            is_told: false,
         };
         let account = Client::new("fd00::2".parse().unwrap());
         let lease =

@@ -6,15 +6,14 @@
 //! knows which policy permitted it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::super::lease::{Generation, Key, Ports, StaticGrant};
+use super::super::lease::{Aliases, Generation, Key, Ports, StaticGrant};
 use super::super::name::Name;
 use super::super::query::{Client, Port, PortRange};
 use super::super::time::Moment;
-use super::told::LeaseTurn;
+use super::told::{Ends, LeaseTurn, Turn};
 use super::{Change, Holder, Lease, Ledger, Next, Plan, record};
 
 /// A name's hold on what is open, or was: flows outlive their lease.
@@ -27,7 +26,7 @@ pub struct Holding {
     /// Who asked for the name.
     pub asked_by: Client,
     /// The aliases that led from the name to the address.
-    pub aliases: Arc<[Name]>,
+    pub aliases: Aliases,
 }
 
 /// What the new policy says of a [`Holding`].
@@ -94,7 +93,7 @@ impl Ledger {
                 key,
                 name: holder.name().clone(),
                 asked_by: holder.asked.client(),
-                aliases: Arc::clone(&holder.aliases),
+                aliases: holder.aliases.clone(),
             })
         });
         holdings.collect()
@@ -166,7 +165,7 @@ impl Ledger {
     /// names.
     pub fn commit_revision(&mut self, revision: Revision) -> Vec<LeaseTurn> {
         let Revision { generation, plan, verdicts, .. } = revision;
-        let is_change = !plan.next.is_empty();
+        let ends = Ends::planned(&plan, &self.leases);
         self.commit(plan);
         for (key, verdicts) in verdicts {
             self.leases.alter(&key, |lease| {
@@ -186,7 +185,7 @@ impl Ledger {
                 }
             }
         }
-        if is_change { self.held.compare(self.leases.iter()) } else { Vec::new() }
+        ends.unless_held(&self.leases).into_turns(Turn::Revoked)
     }
 }
 

@@ -44,7 +44,7 @@ fn wanted(name: &str, ports: PortRange, ttl: u32) -> Wanted {
         grants: vec![Grant { client, address, openings }],
         ttl: Ttl::from_wire(ttl),
         at_most: None,
-        aliases: Arc::default(),
+        aliases: Aliases::default(),
         generation: Generation::FIRST,
     }
 }

@@ -1,19 +1,17 @@
 //! What is told of leases: not each element, but what a name opened for whoever
 //! asked, and when that ended.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use smallvec::SmallVec;
-
 use super::asked::Asked;
+use super::leases::Leases;
 use super::{Holder, Lease, Plan};
 use crate::core::decision::Opening;
 use crate::core::event::{Event, LeaseTold};
-use crate::core::lease::{Key, Wanted};
+use crate::core::lease::Wanted;
 use crate::core::name::Name;
 use crate::core::query::Client;
-use crate::core::sharded::Sharded;
 use crate::core::time::Moment;
 
 /// What happened to a name's lease.
@@ -60,11 +58,6 @@ impl LeaseTurn {
             Turn::Revoked => Event::LeaseRevoked(told),
         }
     }
-
-    fn end(turn: Turn, asked: &Asked, addresses: Vec<IpAddr>, until: Moment) -> Self {
-        let (client, name) = (asked.client(), asked.name().clone());
-        Self { turn, client, name, addresses, openings: Vec::new(), until }
-    }
 }
 
 impl Lease {
@@ -74,6 +67,21 @@ impl Lease {
             None => Some(Turn::Opened),
             Some(known) => (holder.until > known.until).then_some(Turn::Refreshed),
         }
+    }
+
+    /// Those of its holders that have ended by `now`, once.
+    pub(super) fn ended(&mut self, now: Moment) -> impl Iterator<Item = &Holder> {
+        let ended = self.holders.iter_mut().filter(move |holder| !holder.is_told && holder.until <= now);
+        ended.map(|holder| {
+            holder.is_told = true;
+            &*holder
+        })
+    }
+
+    /// When a holder ends next of which that has not been told.
+    pub(super) fn next_end(&self) -> Moment {
+        let untold = self.holders.iter().filter(|holder| !holder.is_told);
+        untold.map(|holder| holder.until).min().unwrap_or_else(|| self.until())
     }
 }
 
@@ -101,101 +109,62 @@ impl Plan {
     }
 }
 
-/// Most names have one or two.
-type Addresses = SmallVec<[(IpAddr, Moment); 1]>;
-
-/// Until when each name holds which addresses, for whoever asked for it.
+/// Names that hold addresses no longer. Where a name got some ports of an
+/// address later than others, each end is told.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    names: Sharded<Asked, Addresses>,
-    /// When the first address of each name ends.
-    ends: BTreeSet<(Moment, Asked)>,
-}
+pub(super) struct Ends(BTreeMap<Asked, (Moment, BTreeSet<IpAddr>)>);
 
-impl Held {
-    /// What is held by the holders of `leases`.
-    pub(super) fn of<'a>(leases: impl Iterator<Item = (Key, &'a Lease)>) -> Self {
-        let mut held = Self::default();
-        for (key, lease) in leases {
-            for holder in &lease.holders {
-                held.hold(&holder.asked, &[key.address], holder.until);
-            }
+impl Ends {
+    /// That `holder` holds nothing of `address` any more.
+    pub(super) fn note(&mut self, holder: &Holder, address: IpAddr) {
+        let (until, addresses) = self.0.entry(holder.asked.clone()).or_default();
+        *until = holder.until.max(*until);
+        addresses.insert(address);
+    }
+
+    /// What `plan` takes from a holder that is still there.
+    pub(super) fn planned(plan: &Plan, leases: &Leases) -> Self {
+        let mut ends = Self::default();
+        for (key, next) in &plan.next {
+            let before = leases.get(key).map_or(&[][..], |lease| &lease.holders);
+            let stays = |holder: &Holder| {
+                next.as_ref().is_some_and(|next| next.lease.names().any(|name| name == holder.name()))
+            };
+            let goes = before.iter().filter(|holder| !holder.is_told && !stays(holder));
+            goes.for_each(|holder| ends.note(holder, key.address));
         }
-        held
+        ends
     }
 
-    /// Takes note that `name` holds `addresses` until then at least.
-    pub(super) fn hold(&mut self, asked: &Asked, addresses: &[IpAddr], until: Moment) {
-        self.change(asked, |held| {
-            for address in addresses {
-                match held.iter_mut().find(|(known, _)| known == address) {
-                    Some((_, known)) => *known = until.max(*known),
-                    None => held.push((*address, until)),
-                }
-            }
-        });
-    }
-
-    /// Forgets what has ended by `now`, and says whose it was.
-    pub(super) fn expire(&mut self, now: Moment) -> Vec<LeaseTurn> {
-        let mut ended = Vec::new();
-        while let Some((until, asked)) = self.ends.first().filter(|(until, _)| *until <= now).cloned() {
-            let mut addresses = Vec::new();
-            self.change(&asked, |held| {
-                addresses.extend(held.iter().filter(|(_, until)| *until <= now).map(|(address, _)| *address));
-                held.retain(|(_, until)| *until > now);
-            });
-            ended.push(LeaseTurn::end(Turn::Expired, &asked, addresses, until));
-        }
-        ended
-    }
-
-    /// Forgets what none of `leases` holds any more, and says whose it was.
-    pub(super) fn compare<'a>(&mut self, leases: impl Iterator<Item = (Key, &'a Lease)>) -> Vec<LeaseTurn> {
-        let mut standing: HashSet<(Client, &Name, IpAddr)> = HashSet::new();
-        for (key, lease) in leases {
+    /// Without what is held by another of `leases`.
+    pub(super) fn unless_held(mut self, leases: &Leases) -> Self {
+        let noted: BTreeSet<_> = self.0.values().flat_map(|(_, addresses)| addresses).copied().collect();
+        for (key, lease) in leases.iter().filter(|(key, _)| noted.contains(&key.address)) {
             for holder in &lease.holders {
                 // Whoever asks last is the one who has asked: of a client's
                 // addresses, any may have been the one before.
-                let clients = [holder.asked.client(), lease.account, key.client];
-                standing.extend(clients.map(|client| (client, holder.name(), key.address)));
+                for client in [holder.asked.client(), lease.account, key.client] {
+                    if let Some((_, addresses)) = self.0.get_mut(&(client, holder.name().clone())) {
+                        addresses.remove(&key.address);
+                    }
+                }
             }
         }
-        let stands = |client, name, address| standing.contains(&(client, name, address));
-        let mut ended = Vec::new();
-        for (asked, held) in self.names.iter() {
-            let gone = held.iter().filter(|(address, _)| !stands(asked.client(), asked.name(), *address));
-            let addresses: Vec<_> = gone.map(|(address, _)| *address).collect();
-            if !addresses.is_empty() {
-                ended.push((asked.clone(), addresses));
-            }
-        }
-        for (asked, addresses) in &ended {
-            self.change(asked, |held| held.retain(|(address, _)| !addresses.contains(address)));
-        }
-        let told = |(asked, addresses)| LeaseTurn::end(Turn::Revoked, &asked, addresses, Moment::ZERO);
-        let mut ended: Vec<_> = ended.into_iter().map(told).collect();
-        ended.sort_by(|left, right| (left.client, &left.name).cmp(&(right.client, &right.name)));
-        ended
+        self.0.retain(|_, (_, addresses)| !addresses.is_empty());
+        self
     }
 
-    fn change(&mut self, asked: &Asked, change: impl FnOnce(&mut Addresses)) {
-        let first = |held: &Addresses| held.iter().map(|(_, until)| *until).min();
-        let mut anew = Addresses::new();
-        let held = self.names.get_mut(asked).unwrap_or(&mut anew);
-        let before = first(held);
-        change(held);
-        let after = first(held);
-        if !anew.is_empty() {
-            self.names.insert(asked.clone(), anew);
-        }
-        if let Some(until) = before {
-            self.ends.remove(&(until, asked.clone()));
-        }
-        match after {
-            Some(until) => _ = self.ends.insert((until, asked.clone())),
-            None => _ = self.names.remove(asked),
-        }
+    /// To be told as `turn`, by client and name.
+    pub(super) fn into_turns(self, turn: Turn) -> Vec<LeaseTurn> {
+        let turns = self.0.into_iter().map(|(asked, (until, addresses))| LeaseTurn {
+            turn,
+            client: asked.client(),
+            name: asked.name().clone(),
+            addresses: addresses.into_iter().collect(),
+            openings: Vec::new(),
+            until,
+        });
+        turns.collect()
     }
 }
 

@@ -31,7 +31,7 @@ use crate::core::event::Report;
 use crate::core::lease::{Generation, Opened, Refusal, StaticGrant, Statics, Wanted};
 use crate::core::ledger::revision::{Holding, Verdict};
 use crate::core::ledger::told::LeaseTurn;
-use crate::core::ledger::{Change, Ledger, Plan};
+use crate::core::ledger::{Change, Expired, Ledger, Plan};
 use crate::core::statics::{StaticChange, StaticLedger};
 use crate::core::time::{Moment, Ttl};
 
@@ -266,10 +266,9 @@ impl Keeper {
     }
 
     pub(super) fn expire(&mut self, now: Moment) {
-        let ended = self.ledger.expire(now);
-        self.ended.extend(ended.into_iter().map(|change| (now + TAKEN_OUT_WITHIN, change)));
-        let expired = self.ledger.expired_names(now);
-        self.report(expired, now);
+        let Expired { changes, turns } = self.ledger.expire(now);
+        self.ended.extend(changes.into_iter().map(|change| (now + TAKEN_OUT_WITHIN, change)));
+        self.report(turns, now);
     }
 
     /// To take an element out it is added first: where the kernel has let go

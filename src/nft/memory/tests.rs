@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::core::config::LeaseSettings;
 use crate::core::decision::Opening;
-use crate::core::lease::{Generation, Grant, Wanted};
+use crate::core::lease::{Aliases, Generation, Grant, Wanted};
 use crate::core::ledger::Plan;
 use crate::core::name::Name;
 use crate::core::query::{Client, Port, Protocol};
@@ -28,7 +28,7 @@ fn open(ledger: &mut Ledger, memory: &mut Memory, port: u16) {
         grants: vec![Grant { client, address: "198.51.100.7".parse().unwrap(), openings }],
         ttl: Ttl::from_wire(5),
         at_most: None,
-        aliases: Arc::default(),
+        aliases: Aliases::default(),
         generation: Generation::FIRST,
     };
     let mut plan = Plan::default();

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -52,7 +53,7 @@ fn wanted(name: &str, ports: PortRange, ttl: u32) -> Wanted {
         grants: vec![Grant { client: client(), address: address(), openings }],
         ttl: Ttl::from_wire(ttl),
         at_most: None,
-        aliases: [Name::parse("alias.example.net").unwrap()].into(),
+        aliases: [Name::parse("alias.example.net").unwrap()].into_iter().collect(),
         generation: Generation::FIRST,
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -40,7 +41,7 @@ fn wanted(name: &str, ports: PortRange, generation: Generation) -> Wanted {
         grants: vec![Grant { client, address, openings }],
         ttl: Ttl::from_wire(300),
         at_most: None,
-        aliases: Arc::default(),
+        aliases: Aliases::default(),
         generation,
     }
 }

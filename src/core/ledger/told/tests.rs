@@ -1,10 +1,13 @@
 //! What is told of leases.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::core::config::LeaseSettings;
-use crate::core::lease::{Generation, Grant};
+use crate::core::lease::{Aliases, Generation, Grant};
 use crate::core::ledger::Ledger;
 use crate::core::ledger::revision::Verdict;
 use crate::core::query::{Port, PortRange, Protocol};
@@ -40,7 +43,7 @@ fn wanted(name: &str, addresses: &[&str], ttl: u64) -> Wanted {
         grants: addresses.iter().map(grant).collect(),
         ttl: Ttl::within(Duration::from_secs(ttl)),
         at_most: None,
-        aliases: [].into(),
+        aliases: Aliases::default(),
         generation: Generation::FIRST,
     }
 }
@@ -98,11 +101,11 @@ fn a_lease_is_told_to_have_run_out_once_and_by_its_own_term() {
     let mut ledger = Ledger::new(SETTINGS);
     open(&mut ledger, at(0), &[wanted("a.example.com", &[A, B], 60), wanted("b.example.com", &[A], 600)]);
     open(&mut ledger, at(40), &[wanted("a.example.com", &[B], 60)]);
-    assert_eq!(ledger.expired_names(at(74)), []);
-    assert_eq!(short(&ledger.expired_names(at(75))), [told(Turn::Expired, "a.example.com", &[A])]);
+    assert_eq!(ledger.expire(at(74)).turns, []);
+    assert_eq!(short(&ledger.expire(at(75)).turns), [told(Turn::Expired, "a.example.com", &[A])]);
     assert!(ledger.is_live(&wanted("b.example.com", &[A], 1).keys().next().unwrap(), at(75)), "b holds it still");
-    assert_eq!(short(&ledger.expired_names(at(115))), [told(Turn::Expired, "a.example.com", &[B])]);
-    assert_eq!(ledger.expired_names(at(115)), []);
+    assert_eq!(short(&ledger.expire(at(115)).turns), [told(Turn::Expired, "a.example.com", &[B])]);
+    assert_eq!(ledger.expire(at(115)).turns, []);
     // Opened again it is a new lease.
     let again = open(&mut ledger, at(120), &[wanted("a.example.com", &[A], 60)]);
     assert_eq!(short(&again), [told(Turn::Opened, "a.example.com", &[A])]);
@@ -121,5 +124,67 @@ fn what_a_policy_ends_is_told_by_name_and_what_it_keeps_is_not() {
     let revision = ledger.revise(next, verdicts.collect(), at(10));
     let ended = ledger.commit_revision(revision);
     assert_eq!(short(&ended), [told(Turn::Revoked, "a.example.com", &[A, B])]);
-    assert_eq!(short(&ledger.expired_names(at(75))), [told(Turn::Expired, "b.example.com", &[A])], "nothing twice");
+    assert_eq!(short(&ledger.expire(at(75)).turns), [told(Turn::Expired, "b.example.com", &[A])], "nothing twice");
+}
+
+#[test]
+fn of_a_shared_address_each_name_is_told_when_its_own_term_ends() {
+    let mut ledger = Ledger::new(SETTINGS);
+    open(&mut ledger, at(0), &[wanted("b.example.com", &[A], 60), wanted("a.example.com", &[A, B], 600)]);
+    assert_eq!(short(&ledger.expire(at(75)).turns), [told(Turn::Expired, "b.example.com", &[A])]);
+    assert_eq!(ledger.expire(at(76)).turns, [], "once");
+    // It is told again of a term that began later.
+    let again = open(&mut ledger, at(80), &[wanted("b.example.com", &[A], 30)]);
+    assert_eq!(short(&again), [told(Turn::Opened, "b.example.com", &[A])]);
+    assert_eq!(short(&ledger.expire(at(125)).turns), [told(Turn::Expired, "b.example.com", &[A])]);
+    assert_eq!(ledger.len(), 20);
+    // What has ended is not revoked as well.
+    let next = Generation::FIRST.next();
+    let verdicts = ledger.holdings(next).into_iter().map(Verdict::nothing_for).collect();
+    let revision = ledger.revise(next, verdicts, at(130));
+    assert_eq!(short(&ledger.commit_revision(revision)), [told(Turn::Revoked, "a.example.com", &[A, B])]);
+    assert_eq!(ledger.expire(at(10_000)).turns, []);
+}
+
+proptest! {
+    /// However names come and share addresses: each is told to be open when it
+    /// was not, and to have run out when its longest term is over.
+    #[test]
+    fn what_is_told_is_what_is_held(
+        asks in prop::collection::vec((0..3_u8, 1..8_u8, 0..90_u64, 0..70_u64), 1..40)
+    ) {
+        let mut ledger = Ledger::new(SETTINGS);
+        let mut held: HashMap<(String, String), Moment> = HashMap::new();
+        let mut seconds = 0;
+        for (name, addresses, ttl, pause) in asks {
+            seconds += pause;
+            let expired = ledger.expire(at(seconds)).turns;
+            prop_assert!(expired.iter().all(|turn| turn.turn == Turn::Expired && turn.until <= at(seconds)));
+            let ended: HashSet<_> = held.iter().filter(|(_, until)| **until <= at(seconds)).map(|(key, _)| key.clone()).collect();
+            held.retain(|_, until| *until > at(seconds));
+            prop_assert_eq!(pairs(&expired), ended);
+
+            let name = format!("n{name}.example.com");
+            let addresses: Vec<_> = (0..3).filter(|bit| addresses >> bit & 1 == 1).map(|bit| format!("192.0.2.{bit}")).collect();
+            let texts: Vec<_> = addresses.iter().map(String::as_str).collect();
+            let turns = open(&mut ledger, at(seconds), &[wanted(&name, &texts, ttl)]);
+            let is_new = |address: &&String| !held.contains_key(&(name.clone(), (*address).clone()));
+            let opened = turns.iter().any(|turn| turn.turn == Turn::Opened);
+            prop_assert_eq!(opened, addresses.iter().any(|address| is_new(&address)));
+            for address in &addresses {
+                let (least, long) = (at(seconds + ttl + 15), at(seconds + ttl.max(30) + 15));
+                let until = held.entry((name.clone(), address.clone())).or_insert(long);
+                *until = if *until >= least { *until } else { long };
+            }
+        }
+    }
+}
+
+/// Each name with each of its addresses.
+fn pairs(turns: &[LeaseTurn]) -> HashSet<(String, String)> {
+    let of = |turn: &LeaseTurn| {
+        let name = turn.name.as_str().to_owned();
+        turn.addresses.iter().map(move |address| (name.clone(), address.to_string())).collect::<Vec<_>>()
+    };
+    turns.iter().flat_map(of).collect()
 }

@@ -8,7 +8,7 @@ use cedar_policy_core::ast;
 use ipnet::IpNet;
 
 use super::super::super::decision::{Opening, Permit, PolicyId};
-use super::super::super::lease::{Generation, Grant, Key, Wanted};
+use super::super::super::lease::{Aliases, Generation, Grant, Key, Wanted};
 use super::super::super::name::Name;
 use super::super::super::query::{Port, PortRange, Protocol, RecordKind};
 use super::super::super::question::Question;
@@ -119,7 +119,7 @@ fn placed(question: &Question, opening: Opening) -> Placement {
         grants: vec![grant],
         ttl: Ttl::ZERO,
         at_most: None,
-        aliases: Arc::default(),
+        aliases: Aliases::default(),
         generation: Generation::default(),
     };
     Placement { opening, kept: Kept::Leases(wanted.keys().collect()) }
