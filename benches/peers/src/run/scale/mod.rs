@@ -57,6 +57,13 @@ fn fill(server: &Server<'_>, count: u32) -> io::Result<Report> {
     Ok(report)
 }
 
+/// Lets a minute pass with little to do, after which the wall counts no more
+/// against the budget of names what filled it. Which name comes next.
+fn settle(server: &Server<'_>, from: u32) -> io::Result<u32> {
+    let little = Arguments { from, warm: 0.0, rate: Some(10.0), ..Arguments::of(Mode::Unique, 65.0) };
+    Ok(server.load(&little)?.next)
+}
+
 /// A number in groups of three.
 fn grouped(number: u32) -> String {
     let digits = number.to_string();
