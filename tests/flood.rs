@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cedarwall::core::decision::Opening;
-use cedarwall::core::lease::{Generation, Grant, Wanted};
+use cedarwall::core::lease::{Aliases, Generation, Grant, Wanted};
 use cedarwall::core::name::Name;
 use cedarwall::core::query::{Client, Port, Protocol};
 use cedarwall::core::time::Ttl;
@@ -56,7 +56,7 @@ fn refresh(round: usize) -> Wanted {
         grants: grants.collect(),
         ttl: Ttl::from_wire(u32::try_from(1 + round * 37 % 900).unwrap()),
         at_most: None,
-        aliases: Arc::default(),
+        aliases: Aliases::default(),
         generation: Generation::FIRST,
     }
 }
