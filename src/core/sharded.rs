@@ -1,7 +1,8 @@
-//! [`Sharded`]: a hash table made of many, and [`cache`], the same for caches. A table that grows moves all that is
-//! in it at once; with 60,000 names that takes 15 ms and with a million a second,
-//! in which nobody is answered. Of these, one at a time grows, or gives room
-//! back.
+//! [`Sharded`]: a hash table made of many, and [`cache`], the same for caches.
+//!
+//! A table that grows moves all that is in it at once; with 60,000 names that
+//! takes 15 ms and with a million a second, in which nobody is answered. Of
+//! these, one at a time grows, or gives room back.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -112,8 +113,8 @@ impl<K: Eq + Hash, V> Sharded<K, V> {
     }
 }
 
-/// A cache that is made of as many, for the same reason: of about `usual` entries,
-/// which together weigh `most`.
+/// A cache that is made of as many, for the same reason: of about `usual`
+/// entries, which together weigh `most`.
 pub fn cache<K: Eq + Hash, V: Clone, W: Weighter<K, V> + Clone>(
     usual: usize,
     most: u64,

@@ -27,9 +27,9 @@ use crate::core::time::Ttl;
 use crate::gate::{Edition, Stage};
 
 /// What all kept answers and their questions may take together, octets; and
-/// all denials.
-const ROOM: u64 = 28 * 1024 * 1024;
-const ROOM_FOR_DENIALS: u64 = 4 * 1024 * 1024;
+/// all denials: some 10,000, as each socket has its own.
+const ROOM: u64 = 24 * 1024 * 1024;
+const ROOM_FOR_DENIALS: u64 = 8 * 1024 * 1024;
 /// How long a denial is given again.
 const DENIED: Duration = Duration::from_secs(1);
 /// What is left at least of the TTL of an answer that is given again: TTLs are

@@ -151,6 +151,24 @@ async fn a_denial_is_repeated_to_the_socket_that_got_it_for_a_second_and_each_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_thousand_names_denied_to_eight_sockets_are_kept_together() {
+    let denied = |_: &Query| Outcome::Denied(Denial::by_default(Reason::NotPermitted));
+    let fast = |settings: &mut Settings| settings.rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let wall = wall_with(denied, fast, Duration::ZERO);
+    let questions: Vec<(String, Vec<u8>)> = (0..8000)
+        .map(|number| {
+            let name = format!("n{:08}.denied.example.org.", number / 8);
+            (format!("10.77.0.2:{}", 4000 + number % 8), query(&name, RecordType::A).to_vec().unwrap())
+        })
+        .collect();
+    for (peer, wire) in &questions {
+        wall.octets(peer, wire).await.unwrap();
+    }
+    let kept = questions.iter().filter(|(peer, wire)| asked(&wall, peer, wire) != Admission::Serve).count();
+    assert!(kept > 7800, "{kept} of 8,000");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_counts_denials_is_told_of_all_of_them_first() {
     let denied = |_: &Query| Outcome::Denied(Denial::by_default(Reason::Forbidden));
     let fast = |settings: &mut Settings| settings.rate = Rate { per_second: 1_000_000, burst: 1_000_000 };
