@@ -12,11 +12,14 @@
 mod support;
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use cedarwall::core::config::TableName;
 use cedarwall::core::lease::{Key, Ports};
 use cedarwall::core::ledger::Change;
 use cedarwall::core::query::{Client, Port, PortRange, Protocol};
+use cedarwall::nft::listing;
 use cedarwall::nft::transaction::Refused;
 use support::nft::{elements, with_table};
 use support::run;
@@ -178,5 +181,43 @@ fn five_hundred_changes_go_in_one_transaction() {
             .collect();
         kernel.apply(&changes).unwrap();
         assert_eq!(elements("lease4").len(), 500);
+    });
+}
+
+#[test]
+fn a_listing_leaves_out_nothing_that_stays() {
+    with_table(|mut kernel| {
+        let named = |number: u32| {
+            let address = format!("198.51.100.{number}");
+            key("10.0.0.2", &address, Ports::One(port(443)))
+        };
+        let set = |number| set(named(number), 600, "one.example.com another.example.com");
+        kernel.apply(&(0..40).map(set).collect::<Vec<_>>()).unwrap();
+        let others: Vec<_> = (40..120).map(set).collect();
+        let removals: Vec<_> = (40..120).map(|number| Change::Remove(named(number))).collect();
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // So that the kernel gives the set another size again and again.
+            scope.spawn(|| {
+                while !is_done.load(Ordering::SeqCst) {
+                    for changes in [&others, &removals] {
+                        kernel.apply(changes).unwrap();
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                }
+            });
+            let table = TableName::default();
+            let mut seen = Vec::new();
+            let end = Instant::now() + Duration::from_secs(12);
+            while Instant::now() < end {
+                // It may also say that the set never stands still.
+                let Ok(listed) = listing::elements(&table, "lease4") else { continue };
+                let listed = listed.unwrap();
+                seen.push(listed.iter().filter(|listed| listed.key[7] < 40).count());
+            }
+            is_done.store(true, Ordering::SeqCst);
+            assert!(seen.len() > 20, "{} listings", seen.len());
+            assert_eq!(seen.iter().min(), Some(&40));
+        });
     });
 }

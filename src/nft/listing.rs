@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_netfilter::nftables::{
@@ -21,7 +21,9 @@ const DATA_VALUE: u16 = 1;
 /// `NLM_F_DUMP_INTR`: the ruleset changed while it was dumped.
 const INTERRUPTED: u16 = 0x10;
 /// How often a dump is begun again before it is given up.
-const ATTEMPTS: usize = 20;
+const ATTEMPTS: usize = 50;
+/// By how much the kernel's clock may be coarser than ours.
+const TICK: Duration = Duration::from_millis(20);
 /// Room for one datagram of a dump; the kernel fills at most 32 KiB.
 const RECEIVE_BUFFER: usize = 64 << 10;
 
@@ -54,18 +56,48 @@ pub fn elements(table: &TableName, set: &str) -> io::Result<Option<Vec<Listed>>>
 /// # Errors
 /// When the kernel does not say, or the set never stands still.
 pub fn elements_of(family: &str, table: &TableName, set: &str) -> io::Result<Option<Vec<Listed>>> {
+    let mut before: Option<Reading> = None;
     for _ in 0..ATTEMPTS {
         let mut dump = Dump::open()?;
         dump.ask(number_of(family), table, set)?;
         match dump.read() {
-            Ok(Some(listed)) => return Ok(Some(listed)),
+            Ok(Some(reading)) if reading.is_whole() || before.is_some_and(|before| before.agrees_with(&reading)) => {
+                return Ok(Some(reading.elements.into_values().collect()));
+            }
             // Read once more.
-            Ok(None) => {}
+            Ok(reading) => before = reading,
             Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
     Err(io::Error::other(format!("set {set} of table {} changes faster than it can be read", table.as_str())))
+}
+
+/// What one dump showed.
+struct Reading {
+    elements: BTreeMap<(Vec<u8>, Option<Vec<u8>>), Listed>,
+    began: Instant,
+    ended: Instant,
+    /// Datagrams with elements.
+    parts: usize,
+}
+
+impl Reading {
+    /// For each further part the kernel counts anew from the first element on,
+    /// and where it has given a hash set another size meanwhile, as it does some
+    /// time after a commit, it comes to others: some are left out, and nothing
+    /// says so (Linux 6.18, `nft_rhash_walk`).
+    const fn is_whole(&self) -> bool {
+        self.parts <= 1
+    }
+
+    /// Whether a `later` one showed the same but for what ran out meanwhile.
+    fn agrees_with(&self, later: &Self) -> bool {
+        let between = later.ended.duration_since(self.began) + TICK;
+        let is_gone = |listed: &Listed| listed.left.is_some_and(|left| left <= between);
+        later.elements.keys().all(|key| self.elements.contains_key(key))
+            && self.elements.iter().all(|(key, listed)| is_gone(listed) || later.elements.contains_key(key))
+    }
 }
 
 /// One dump, on a socket of its own.
@@ -93,10 +125,12 @@ impl Dump {
     }
 
     /// All of it; `None` if the set changed meanwhile.
-    fn read(&self) -> io::Result<Option<Vec<Listed>>> {
+    fn read(&self) -> io::Result<Option<Reading>> {
+        let began = Instant::now();
         // A hash set that is resized may show an element twice.
-        let mut found = BTreeMap::new();
+        let (mut elements, mut parts) = (BTreeMap::new(), 0);
         loop {
+            let mut has_elements = false;
             let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
             // The kernel dumps inside this call: where nothing waits, nothing
             // will come.
@@ -108,14 +142,18 @@ impl Dump {
                     return Ok(None);
                 }
                 match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(Some(found.into_values().collect())),
+                    NetlinkPayload::Done(_) => {
+                        parts += usize::from(has_elements);
+                        return Ok(Some(Reading { elements, began, ended: Instant::now(), parts }));
+                    }
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
                     NetlinkPayload::InnerMessage(NetfilterMessage {
                         inner: NetfilterMessageInner::NfTables(NfTablesMessage::NewSetElement(told)),
                         ..
                     }) => {
+                        has_elements = true;
                         let listed = told.attributes.into_iter().flat_map(elements_in).map(listed);
-                        found.extend(listed.map(|listed| ((listed.key.clone(), listed.end.clone()), listed)));
+                        elements.extend(listed.map(|listed| ((listed.key.clone(), listed.end.clone()), listed)));
                     }
                     _ => {}
                 }
@@ -125,6 +163,7 @@ impl Dump {
                     _ => break,
                 }
             }
+            parts += usize::from(has_elements);
         }
     }
 }
