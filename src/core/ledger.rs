@@ -193,9 +193,9 @@ impl Ledger {
     /// the plan is as it was.
     pub fn plan(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<Ttl, Reason> {
         let term = Term::of(wanted, &self.settings, now);
-        self.count(plan, now, wanted)?;
+        let (asked, held) = self.accounts.of_name(wanted.client, &wanted.name);
+        self.count(plan, now, wanted, held)?;
         let mut turn = None;
-        let asked = self.accounts.asked(wanted.client, &wanted.name);
         for key in wanted.keys() {
             for piece in self.pieces(plan, key, now) {
                 let holder = Holder::of(&asked, wanted, term.until);
@@ -305,8 +305,9 @@ impl Ledger {
         self.leases.is_empty()
     }
 
-    /// Holds the client, the name and everybody together to their caps.
-    fn count(&self, plan: &mut Plan, now: Moment, wanted: &Wanted) -> Result<(), Reason> {
+    /// Holds the client, the name and everybody together to their caps, where
+    /// the client's name holds so many.
+    fn count(&self, plan: &mut Plan, now: Moment, wanted: &Wanted, held: u32) -> Result<(), Reason> {
         let (mut new_keys, mut new) = (0, 0u32);
         for key in wanted.keys() {
             let lease = self.lease(plan, &key, now);
@@ -317,7 +318,7 @@ impl Ledger {
             return Ok(());
         }
         let LeaseSettings { per_client, per_name, total, .. } = self.settings;
-        if self.accounts.of_name(wanted.client, &wanted.name).saturating_add(new) > per_name {
+        if held.saturating_add(new) > per_name {
             return Err(Reason::TooManyLeasesOfName);
         }
         let added = plan.added.get(&wanted.client).copied().unwrap_or(0).saturating_add(new);

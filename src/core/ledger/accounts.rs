@@ -24,15 +24,14 @@ impl Accounts {
         self.clients.get(&client).copied().unwrap_or(0)
     }
 
-    /// What `client` holds under `name`.
-    pub(super) fn of_name(&self, client: Client, name: &Name) -> u32 {
-        self.names.get(&(client, name.clone())).copied().unwrap_or(0)
-    }
-
-    /// What is written down of who asks for `name`, if it holds anything.
-    pub(super) fn asked(&self, client: Client, name: &Name) -> Asked {
-        let known = self.names.get_key_value(&(client, name.clone()));
-        known.map_or_else(|| Asked::new(client, name.clone()), |(asked, _)| asked.clone())
+    /// What `client` holds under `name`, and the two as they are written down
+    /// already, if it holds anything.
+    pub(super) fn of_name(&self, client: Client, name: &Name) -> (Asked, u32) {
+        let asked = (client, name.clone());
+        match self.names.get_key_value(&asked) {
+            Some((known, count)) => (known.clone(), *count),
+            None => (asked.into(), 0),
+        }
     }
 
     /// Takes note that `after` is there in the place of `before`.
@@ -88,9 +87,8 @@ fn counted(account: Client, holder: &Holder) -> Asked {
 }
 
 fn one_more<K: Eq + Hash>(counts: &mut Sharded<K, u32>, key: K) {
-    match counts.get_mut(&key) {
-        Some(count) => *count += 1,
-        None => _ = counts.insert(key, 1),
+    if let Some(count) = counts.or_default(key) {
+        *count += 1;
     }
 }
 

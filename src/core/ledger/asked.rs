@@ -13,7 +13,7 @@ pub(super) struct Asked(Arc<(Client, Name)>);
 
 impl Asked {
     pub(super) fn new(client: Client, name: Name) -> Self {
-        Self(Arc::new((client, name)))
+        (client, name).into()
     }
 
     /// Who asked.
@@ -24,6 +24,12 @@ impl Asked {
     /// For which name.
     pub(super) fn name(&self) -> &Name {
         &self.0.1
+    }
+}
+
+impl From<(Client, Name)> for Asked {
+    fn from(asked: (Client, Name)) -> Self {
+        Self(Arc::new(asked))
     }
 }
 

@@ -63,26 +63,31 @@ impl Leases {
 
     /// Puts `lease` there, in the place of whatever was.
     pub(super) fn insert(&mut self, key: Key, lease: Lease) {
-        self.remove(&key);
-        let short = Short::of(&key);
-        self.ends.entry(due(&lease)).or_default().insert(short.clone());
+        let (short, due) = (Short::of(&key), due(&lease));
+        if let Some(before) = self.of.insert(short.clone(), Box::new(lease)) {
+            self.forget_end(&before, &short);
+        }
+        self.ends.entry(due).or_default().insert(short);
         if matches!(key.ports, Ports::Run(_)) {
             self.runs.insert(key);
         }
-        self.of.insert(short, Box::new(lease));
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<Lease> {
         let short = Short::of(key);
         let lease = self.of.remove(&short)?;
-        if let Entry::Occupied(mut together) = self.ends.entry(due(&lease)) {
-            together.get_mut().remove(&short);
+        self.forget_end(&lease, &short);
+        self.runs.remove(key);
+        Some(*lease)
+    }
+
+    fn forget_end(&mut self, lease: &Lease, short: &Short) {
+        if let Entry::Occupied(mut together) = self.ends.entry(due(lease)) {
+            together.get_mut().remove(short);
             if together.get().is_empty() {
                 together.remove();
             }
         }
-        self.runs.remove(key);
-        Some(*lease)
     }
 
     /// Has `change` made to the lease of `key`, if there is one. It must not

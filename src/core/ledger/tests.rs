@@ -202,7 +202,7 @@ proptest! {
             let asker = client("10.0.0.2");
             prop_assert_eq!(ledger.accounts.of(asker), names.values().sum::<u32>());
             for (name, count) in &names {
-                prop_assert_eq!(ledger.accounts.of_name(asker, name), *count);
+                prop_assert_eq!(ledger.accounts.of_name(asker, name).1, *count);
             }
         }
     }
