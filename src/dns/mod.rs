@@ -8,6 +8,7 @@ mod glance;
 mod handler;
 mod limits;
 mod listener;
+mod outbox;
 mod repeat;
 mod request;
 mod sinkhole;

@@ -20,20 +20,21 @@ const BATCH: usize = 64;
 const PACKET: usize = 65_000;
 
 /// Where datagrams wait to be sent.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: Vec<Reply>,
+    waiting: Vec<Datagram>,
 }
 
-/// A datagram, and who gets it.
-struct Reply {
+/// A datagram, and who gets it; nobody is named where the socket is connected.
+#[derive(Debug)]
+struct Datagram {
     octets: Vec<u8>,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
 }
 
 impl Outbox {
-    pub(super) fn put(&mut self, octets: Vec<u8>, peer: SocketAddr) {
-        self.waiting.push(Reply { octets, peer });
+    pub(super) fn put(&mut self, octets: Vec<u8>, peer: Option<SocketAddr>) {
+        self.waiting.push(Datagram { octets, peer });
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -54,12 +55,13 @@ impl Outbox {
         self.waiting.truncate(most);
     }
 
-    /// Sends what the socket has room for; the rest stays.
-    pub(super) fn send(&mut self, socket: &UdpSocket) {
+    /// Sends what the socket has room for; the rest stays. Which it would never
+    /// take, `lost` is told.
+    pub(super) fn send(&mut self, socket: &UdpSocket, mut lost: impl FnMut(&[u8])) {
         let mut sent = 0;
         // A batch at a time: nobody waits for all that another gets.
         for batch in self.waiting.chunks_mut(BATCH) {
-            let count = send_batch(socket, batch);
+            let count = send_batch(socket, batch, &mut lost);
             sent += count;
             if count < batch.len() {
                 break;
@@ -70,7 +72,7 @@ impl Outbox {
 }
 
 /// How many the socket had room for, or would never take.
-fn send_batch(socket: &UdpSocket, batch: &mut [Reply]) -> usize {
+fn send_batch(socket: &UdpSocket, batch: &mut [Datagram], lost: &mut impl FnMut(&[u8])) -> usize {
     bring_together(batch);
     let mut sent = 0;
     while let Some(rest) = batch.get(sent..).filter(|rest| !rest.is_empty()) {
@@ -78,67 +80,70 @@ fn send_batch(socket: &UdpSocket, batch: &mut [Reply]) -> usize {
             Ok(count) => sent += count.max(1),
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             // What cannot be sent holds up nothing.
-            Err(_) => sent += 1,
+            Err(_) => {
+                rest.iter().take(1).for_each(|datagram| lost(&datagram.octets));
+                sent += 1;
+            }
         }
     }
     sent
 }
 
-/// Puts each peer's replies side by side, the longest first, and the peers in
+/// Puts each peer's datagrams side by side, the longest first, and the peers in
 /// the order in which they came.
-fn bring_together(batch: &mut [Reply]) {
+fn bring_together(batch: &mut [Datagram]) {
     let mut order = FxHashMap::default();
-    for reply in &*batch {
+    for datagram in &*batch {
         let next = order.len();
-        order.entry(reply.peer).or_insert(next);
+        order.entry(datagram.peer).or_insert(next);
     }
     if order.len() < batch.len() {
-        batch.sort_by_key(|reply| (order.get(&reply.peer).copied(), Reverse(reply.octets.len())));
+        batch.sort_by_key(|datagram| (order.get(&datagram.peer).copied(), Reverse(datagram.octets.len())));
     }
 }
 
-/// Sends the first of `replies`, and what goes with it: how many that were.
-fn send_next(socket: &UdpSocket, replies: &[Reply]) -> io::Result<usize> {
-    let count = segments(replies);
+/// Sends the first of `datagrams`, and what goes with it: how many that were.
+fn send_next(socket: &UdpSocket, datagrams: &[Datagram]) -> io::Result<usize> {
+    let count = segments(datagrams);
     if count == 1 {
-        let alone = (1..replies.len()).find(|at| replies.get(*at..).is_some_and(|rest| segments(rest) > 1));
-        return send_each(socket, replies.get(..alone.unwrap_or(replies.len())).unwrap_or_default());
+        let alone = (1..datagrams.len()).find(|at| datagrams.get(*at..).is_some_and(|rest| segments(rest) > 1));
+        return send_each(socket, datagrams.get(..alone.unwrap_or(datagrams.len())).unwrap_or_default());
     }
-    let together = replies.get(..count).unwrap_or_default();
+    let together = datagrams.get(..count).unwrap_or_default();
     match send_as_one(socket, together) {
         // Not every link takes them so: not one that encrypts, nor one whose
-        // packets are shorter than a reply.
+        // packets are shorter than one of them.
         Err(error) if error.kind() != ErrorKind::WouldBlock => send_each(socket, together),
         result => result,
     }
 }
 
-/// How many of the first of `replies` can go as one: they go to the same peer,
+/// How many of the first of `datagrams` can go as one: they go to the same peer,
 /// and only the last may be shorter than the first.
-fn segments(replies: &[Reply]) -> usize {
-    let Some(first) = replies.first() else { return 0 };
-    let is_next = |reply: &&Reply| reply.peer == first.peer;
+fn segments(datagrams: &[Datagram]) -> usize {
+    let Some(first) = datagrams.first() else { return 0 };
+    let is_next = |datagram: &&Datagram| datagram.peer == first.peer;
     let room = PACKET.checked_div(first.octets.len()).unwrap_or(0);
-    let alike = replies.iter().take(room).take_while(is_next);
-    let same = alike.take_while(|reply| reply.octets.len() == first.octets.len()).count();
-    let shorter = replies.get(same).filter(is_next).filter(|reply| reply.octets.len() < first.octets.len());
+    let alike = datagrams.iter().take(room).take_while(is_next);
+    let same = alike.take_while(|datagram| datagram.octets.len() == first.octets.len()).count();
+    let shorter = datagrams.get(same).filter(is_next).filter(|datagram| datagram.octets.len() < first.octets.len());
     same.max(1) + usize::from(shorter.is_some() && same < room)
 }
 
-fn send_as_one(socket: &UdpSocket, replies: &[Reply]) -> io::Result<usize> {
-    let Some(first) = replies.first() else { return Ok(0) };
+fn send_as_one(socket: &UdpSocket, datagrams: &[Datagram]) -> io::Result<usize> {
+    let Some(first) = datagrams.first() else { return Ok(0) };
     let size = u16::try_from(first.octets.len()).map_err(|_| ErrorKind::InvalidInput)?;
-    let slices: Vec<_> = replies.iter().map(|reply| IoSlice::new(&reply.octets)).collect();
-    let (peer, cut) = (SockaddrStorage::from(first.peer), [ControlMessage::UdpGsoSegments(&size)]);
+    let slices: Vec<_> = datagrams.iter().map(|datagram| IoSlice::new(&datagram.octets)).collect();
+    let (peer, cut) = (first.peer.map(SockaddrStorage::from), [ControlMessage::UdpGsoSegments(&size)]);
     socket.try_io(Interest::WRITABLE, || {
-        sendmsg(socket.as_raw_fd(), &slices, &cut, MsgFlags::MSG_DONTWAIT, Some(&peer))?;
-        Ok(replies.len())
+        sendmsg(socket.as_raw_fd(), &slices, &cut, MsgFlags::MSG_DONTWAIT, peer.as_ref())?;
+        Ok(datagrams.len())
     })
 }
 
-fn send_each(socket: &UdpSocket, replies: &[Reply]) -> io::Result<usize> {
-    let slices: Vec<_> = replies.iter().map(|reply| [IoSlice::new(&reply.octets)]).collect();
-    let peers: Vec<_> = replies.iter().map(|reply| Some(SockaddrStorage::from(reply.peer))).collect();
+fn send_each(socket: &UdpSocket, datagrams: &[Datagram]) -> io::Result<usize> {
+    let slices: Vec<_> = datagrams.iter().map(|datagram| [IoSlice::new(&datagram.octets)]).collect();
+    let peers: Vec<_> = datagrams.iter().map(|datagram| datagram.peer.map(SockaddrStorage::from)).collect();
     let mut headers = MultiHeaders::preallocate(slices.len(), None);
     socket.try_io(Interest::WRITABLE, || {
         let sent = sendmmsg(socket.as_raw_fd(), &mut headers, &slices, &peers, [], MsgFlags::MSG_DONTWAIT)?;
@@ -172,16 +177,16 @@ mod tests {
         arrived
     }
 
-    fn reply(to: u16, length: usize) -> Reply {
-        Reply { octets: vec![0; length], peer: SocketAddr::from(([127, 0, 0, 1], to)) }
+    fn datagram(to: u16, length: usize) -> Datagram {
+        Datagram { octets: vec![0; length], peer: Some(SocketAddr::from(([127, 0, 0, 1], to))) }
     }
 
     #[test]
     fn what_goes_as_one_goes_to_one_socket_and_only_its_last_is_shorter() {
-        let segments = |replies: &[(u16, usize)]| {
-            let mut replies: Vec<_> = replies.iter().map(|(to, length)| reply(*to, *length)).collect();
-            bring_together(&mut replies);
-            super::segments(&replies)
+        let segments = |batch: &[(u16, usize)]| {
+            let mut batch: Vec<_> = batch.iter().map(|(to, length)| datagram(*to, *length)).collect();
+            bring_together(&mut batch);
+            super::segments(&batch)
         };
         assert_eq!(segments(&[]), 0);
         assert_eq!(segments(&[(1, 60)]), 1);
@@ -214,11 +219,11 @@ mod tests {
                 let mut expected = [const { Vec::new() }; 3];
                 for (number, (client, length)) in (0_u8..).zip(&replies) {
                     let octets: Vec<u8> = (0..*length).map(|at| number.wrapping_add(at as u8)).collect();
-                    outbox.put(octets.clone(), clients[*client].local_addr().unwrap());
+                    outbox.put(octets.clone(), clients[*client].local_addr().ok());
                     expected[*client].push(octets);
                 }
                 while !outbox.is_empty() {
-                    outbox.send(&socket);
+                    outbox.send(&socket, |_| panic!("nothing is lost"));
                     socket.writable().await.unwrap();
                 }
                 for (client, mut expected) in clients.iter().zip(expected) {

@@ -1,7 +1,6 @@
 //! The listeners: one UDP and one TCP socket for each configured address.
 
 mod inbox;
-mod outbox;
 mod tcp;
 mod udp;
 

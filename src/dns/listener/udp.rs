@@ -12,12 +12,12 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep};
 
 use super::inbox::Inbox;
-use super::outbox::Outbox;
 use super::{ERROR_PAUSE, Limits, stopped};
 use crate::core::cap::Cap;
 use crate::core::config::Transport;
 use crate::core::process::Ends;
 use crate::core::query::Protocol;
+use crate::dns::outbox::Outbox;
 use crate::dns::{Admission, Answer};
 
 /// Replies of tasks that are sent without waiting for more.
@@ -68,7 +68,7 @@ struct Replies {
 impl Replies {
     fn put(&self, reply: Vec<u8>, peer: SocketAddr, socket: &UdpSocket) {
         let mut waiting = self.waiting();
-        waiting.put(reply, peer);
+        waiting.put(reply, Some(peer));
         let count = waiting.len();
         drop(waiting);
         if count == 1 {
@@ -103,7 +103,7 @@ impl Replies {
     /// Whether there was room for all of it.
     fn send(&self, socket: &UdpSocket) -> bool {
         let mut unsent = std::mem::take(&mut *self.waiting());
-        unsent.send(socket);
+        unsent.send(socket, |_| {});
         let was_room = unsent.is_empty();
         self.keep(&mut unsent);
         was_room
@@ -145,11 +145,11 @@ impl<A: Answer> Counter<A> {
             for (wire, peer) in inbox.datagrams() {
                 match self.answer.admit(peer, Transport::Udp, wire, &mut glance) {
                     Admission::Serve => self.hand_over(wire, peer),
-                    Admission::Answered(reply) => outbox.put(reply, peer),
+                    Admission::Answered(reply) => outbox.put(reply, Some(peer)),
                     Admission::Ignored => {}
                 }
             }
-            outbox.send(&self.socket);
+            outbox.send(&self.socket, |_| {});
             self.replies.keep(&mut outbox);
             if inbox.is_full() {
                 // There is more, and others want to work, too.
@@ -187,8 +187,8 @@ mod tests {
         socket.set_nonblocking(true).unwrap();
         let socket = UdpSocket::from_std(socket).unwrap();
         let mut of_the_loop = Outbox::default();
-        of_the_loop.put(vec![0], peer);
-        of_the_loop.send(&socket);
+        of_the_loop.put(vec![0], Some(peer));
+        of_the_loop.send(&socket, |_| {});
         replies.keep(&mut of_the_loop);
         (1..=u8::try_from(TOGETHER).unwrap()).for_each(|number| replies.put(vec![number], peer, &socket));
         assert_eq!(replies.waiting().len(), TOGETHER + 1, "none was sent, and none is lost");

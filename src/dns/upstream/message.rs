@@ -104,6 +104,11 @@ impl Transaction {
         self
     }
 
+    /// Its id.
+    pub(super) fn id(&self) -> [u8; 2] {
+        self.wire.first_chunk().copied().unwrap_or_default()
+    }
+
     /// The query's octets.
     pub(super) fn wire(&self) -> &[u8] {
         &self.wire

@@ -2,6 +2,7 @@
 //! questions in flight are one.
 
 mod cache;
+mod line;
 mod message;
 mod race;
 mod rdata;

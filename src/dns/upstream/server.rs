@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::message::{Judged, Spelling, Transaction};
 use super::tcp;
-use super::udp::Sockets;
+use super::udp::Lines;
 use crate::core::config::{Transport, Upstream};
 use crate::core::decision::Failure;
 use crate::core::record::Response;
@@ -20,13 +20,13 @@ const DISGRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Server {
     upstream: Upstream,
-    sockets: Sockets,
+    lines: Lines,
     failed: Mutex<Option<Instant>>,
 }
 
 impl Server {
     pub(super) const fn new(upstream: Upstream) -> Self {
-        Self { upstream, sockets: Sockets::new(upstream.address), failed: Mutex::new(None) }
+        Self { upstream, lines: Lines::new(upstream.address), failed: Mutex::new(None) }
     }
 
     /// Which one it is.
@@ -37,7 +37,7 @@ impl Server {
     /// Asks for the name servers of the root: whether anything answers there.
     pub(super) async fn probe(&self) -> Result<(), Failure> {
         let judged = match self.upstream.transport {
-            Transport::Udp => self.sockets.exchange(&Transaction::for_the_root()).await?,
+            Transport::Udp => self.lines.exchange(Transaction::for_the_root()).await?,
             Transport::Tcp => tcp::exchange(self.upstream.address, &Transaction::for_the_root()).await?,
         };
         match judged {
@@ -55,7 +55,7 @@ impl Server {
     /// server does not repeat what makes its datagrams hard to forge.
     pub(super) async fn ask(&self, question: &Question) -> Result<Response, Failure> {
         let mut judged = match self.upstream.transport {
-            Transport::Udp => self.sockets.exchange(&Transaction::new(question, Spelling::Random)).await?,
+            Transport::Udp => self.lines.exchange(Transaction::new(question, Spelling::Random)).await?,
             Transport::Tcp => Judged::Truncated,
         };
         if matches!(judged, Judged::Truncated | Judged::Misspelled) {

@@ -1,5 +1,7 @@
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME};
@@ -284,14 +286,16 @@ async fn a_hundred_askers_of_one_question_cost_one_packet() {
 async fn a_lookup_survives_the_first_asker() {
     let server = FakeServer::start(well).await;
     let forwarder = forwarder(&[&server]);
+    let second = resolve(&forwarder);
+    tokio::pin!(second);
     {
         let first = resolve(&forwarder);
         tokio::pin!(first);
-        assert!(
-            std::future::poll_fn(|context| std::task::Poll::Ready(first.as_mut().poll(context).is_pending())).await
-        );
+        for mut asker in [first.as_mut() as Pin<&mut dyn Future<Output = _>>, second.as_mut()] {
+            assert!(std::future::poll_fn(|context| Poll::Ready(asker.as_mut().poll(context).is_pending())).await);
+        }
     }
-    assert_eq!(resolve(&forwarder).await, one());
+    assert_eq!(second.await, one());
     assert_eq!(server.asked(), (1, 0));
 }
 
