@@ -1,7 +1,7 @@
-//! [`Outbox`]: datagrams that wait to be sent, many in one system call. What one
-//! socket of a client gets goes as one packet as far as the kernels go, and is
-//! cut into its datagrams at the last moment (`UDP_SEGMENT`, udp(7)): the way
-//! through a network stack is most of what an answer costs.
+//! [`Outbox`]: datagrams that wait to be sent, many in one system call. What goes
+//! to one socket goes as one packet as far as the kernels go, and is cut into its
+//! datagrams at the last moment (`UDP_SEGMENT`, udp(7)): the way through a network
+//! stack is most of what a datagram costs.
 
 use std::cmp::Reverse;
 use std::io::{self, ErrorKind, IoSlice};
